@@ -11,7 +11,7 @@ compile() {
 
 echo uv | compile bootstrap.lock -
 compile demo.lock pyproject.toml --extra demo
-compile dev.lock pyproject.toml --extra client --extra demo --extra dynamodb --extra pandas --extra polars --extra postgres --extra redis --extra server --extra testing --group dev
+compile dev.lock pyproject.toml --extra client --extra demo --extra dynamodb --extra mlflow --extra pandas --extra polars --extra postgres --extra redis --extra server --extra testing --group dev
 compile lowest.lock pyproject.toml --extra client --extra dynamodb --extra pandas --extra polars --extra postgres --extra redis --extra server --extra testing --group xdist --group emulators --resolution lowest-direct
 echo "feast[duckdb,redis]" | compile peers.lock -
 printf "%s\n" mkdocs-material "mkdocstrings[python]" ruff | compile site.lock -

@@ -37,6 +37,13 @@ REFERENCE = {
             *("PreparedReader", "AsyncPreparedReader", "Explained", "Session"),
         ],
     ),
+    "Training sets": (
+        "Training sets that were saved: their rows, their parts, and what a check of one finds.",
+        [
+            *("TrainingSet", "TrainingRows", "TrainingSetReport", "TrainingSetVerdict"),
+            *("ChangedColumn", "InputChange", "InputChangeKind"),
+        ],
+    ),
     "Reports": (
         "What plan, apply, write, delete, materialize, status and verify return.",
         [

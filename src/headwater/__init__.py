@@ -18,6 +18,7 @@ _DOOR = {
     "CSVSource": "definitions.sources",
     "Cancelled": "errors",
     "ChangeRefused": "errors",
+    "ChangedColumn": "compute.training_sets.report",
     "Client": "client.client",
     "ClockError": "errors",
     "ConfigError": "errors",
@@ -50,6 +51,8 @@ _DOOR = {
     "FormatError": "errors",
     "HeadwaterError": "errors",
     "IdempotencyKeyReused": "errors",
+    "InputChange": "compute.training_sets.report",
+    "InputChangeKind": "compute.training_sets.report",
     "Int32": "types",
     "Int64": "types",
     "JSONSource": "definitions.sources",
@@ -80,6 +83,10 @@ _DOOR = {
     "String": "types",
     "TableSource": "definitions.sources",
     "Timestamp": "types",
+    "TrainingRows": "offline.training_sets.rows",
+    "TrainingSet": "compute.training_sets.training_set",
+    "TrainingSetReport": "compute.training_sets.report",
+    "TrainingSetVerdict": "compute.training_sets.report",
     "Unavailable": "errors",
     "UsageError": "errors",
     "VersionConflict": "errors",
@@ -101,6 +108,7 @@ __all__ = [
     "CSVSource",
     "Cancelled",
     "ChangeRefused",
+    "ChangedColumn",
     "Client",
     "ClockError",
     "ConfigError",
@@ -133,6 +141,8 @@ __all__ = [
     "FormatError",
     "HeadwaterError",
     "IdempotencyKeyReused",
+    "InputChange",
+    "InputChangeKind",
     "Int32",
     "Int64",
     "JSONSource",
@@ -163,6 +173,10 @@ __all__ = [
     "String",
     "TableSource",
     "Timestamp",
+    "TrainingRows",
+    "TrainingSet",
+    "TrainingSetReport",
+    "TrainingSetVerdict",
     "Unavailable",
     "UsageError",
     "VersionConflict",
@@ -182,6 +196,14 @@ if TYPE_CHECKING:
     from headwater.async_store import AsyncFeatureStore
     from headwater.client.async_client import AsyncClient
     from headwater.client.client import Client
+    from headwater.compute.training_sets.report import (
+        ChangedColumn,
+        InputChange,
+        InputChangeKind,
+        TrainingSetReport,
+        TrainingSetVerdict,
+    )
+    from headwater.compute.training_sets.training_set import TrainingSet
     from headwater.definitions.aggregation import Aggregation
     from headwater.definitions.entity import Entity
     from headwater.definitions.feature import Feature
@@ -230,6 +252,7 @@ if TYPE_CHECKING:
         VersionNotFound,
     )
     from headwater.monitoring.consistency import FeatureConsistencyManager
+    from headwater.offline.training_sets.rows import TrainingRows
     from headwater.online.reading.vector import FeatureVector
     from headwater.online.session import Session
     from headwater.store import FeatureStore

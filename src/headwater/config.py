@@ -52,6 +52,7 @@ class Settings(PartlyCompared, frozen=True):
         offline_threads: how many threads the offline engine may use; None: every core.
         offline_log: the offline log's folder.
         offline_run_code: whether history runs functions that the registry keeps as source text.
+        offline_training_sets: the folder of saved training sets; empty: a temporary one of the store object.
         offline_settings: engine → its own settings, of `[offline.ENGINE]`; the engine says what they may be.
         materialize_lookback: how far back a run looks for source rows that came late.
         freshness_function: `linear` or `exponential`.
@@ -96,6 +97,7 @@ class Settings(PartlyCompared, frozen=True):
     offline_threads: int | None = None
     offline_log: str = ".headwater/log"
     offline_run_code: bool = True
+    offline_training_sets: str = ".headwater/training_sets"
     materialize_lookback: timedelta = timedelta(days=1)
     freshness_function: str = "linear"
     freshness_half_life: timedelta | None = None
@@ -244,6 +246,7 @@ _KEYS = {
     "offline.threads": ("offline_threads", _count),
     "offline.log": ("offline_log", _text),
     "offline.run_code": ("offline_run_code", _flag),
+    "offline.training_sets": ("offline_training_sets", _text),
     "materialize.lookback": ("materialize_lookback", _duration),
     "freshness.function": ("freshness_function", _function),
     "freshness.half_life": ("freshness_half_life", _lasting),

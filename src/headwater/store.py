@@ -43,6 +43,8 @@ if TYPE_CHECKING:
         WriteReport,
     )
     from headwater.compute.status import StoreStatus
+    from headwater.compute.training_sets import listing, saving
+    from headwater.compute.training_sets.training_set import TrainingSet
     from headwater.compute.verify import VerifyReport
     from headwater.compute.writing import delete, erase_entity, write
     from headwater.definitions.entity import Entity
@@ -61,6 +63,8 @@ else:
     verify = deferred("headwater.compute.verify")
     materialize = deferred("headwater.compute.materializing.materialize")
     historical = deferred("headwater.compute.reading.historical")
+    listing = deferred("headwater.compute.training_sets.listing")
+    saving = deferred("headwater.compute.training_sets.saving")
     worker = deferred("headwater.compute.refreshing.worker")
     delete = deferred("headwater.compute.writing.delete")
     erase_entity = deferred("headwater.compute.writing.erase_entity")
@@ -409,6 +413,91 @@ class FeatureStore(forks.OfOneProcess):
             full_names=full_names,
             include=include,
         )
+
+    @leaves_nothing
+    def save_training_set(
+        self,
+        name: str,
+        spine: Any,
+        features: Any,
+        labels: Sequence[str] = (),
+        timestamp_column: str | None = None,
+        at: datetime | str | None = None,
+        as_known: bool = True,
+        timezone: str | None = None,
+        full_names: bool | None = None,
+        include: Sequence[str] = (),
+    ) -> TrainingSet:
+        """Join features to training rows and keep the result under a name, as its next version, which never changes.
+
+        The rows are a Parquet file, beside a manifest of all that they were made of: versions, sources, the offline
+        log's position. It is written in bounded memory, and is there whole or not at all.
+
+        Args:
+            name: of the set: letters, digits, `.`, `_` and `-`.
+            spine: join keys, timestamps and labels, as `get_historical_features` takes them.
+            features: a list of references (`"weather:temp"`, `"weather:*"`), views and selections; a service or its
+                name.
+            labels: columns of the spine that a model predicts.
+            timestamp_column: the spine's column of times; default: `timestamp` or `event_timestamp`.
+            at: one instant for all rows, instead of a column.
+            as_known: use only what was known at each row's time; False: also what became known later.
+            timezone: IANA name of the time zone of naive timestamps in the spine and of a naive `at`; None: UTC.
+            full_names: name feature columns `view__feature`; None: only their names.
+            include: columns to add for each view or feature: `status`, `event_time`.
+
+        Returns:
+            The set.
+
+        Raises:
+            UsageError: a name or label that cannot be one, arguments that contradict each other, or two columns of one
+                name.
+            NotFound: a view, feature, service or version is not registered.
+            SpineError: a column is missing, a timestamp is NULL, or a key has another type than the join key.
+            SourceError: a source cannot be read, does not fit its view, or changed while it was read.
+            StoreError: the set cannot be written; nothing is left of it.
+        """
+        return saving.save(
+            self.context,
+            name,
+            spine,
+            features,
+            labels,
+            timestamp_column=timestamp_column,
+            at=at,
+            as_known=as_known,
+            timezone=timezone,
+            full_names=full_names,
+            include=include,
+        )
+
+    def training_set(self, name: str, version: int | None = None) -> TrainingSet:
+        """Return a saved training set; its rows are read when they are asked for.
+
+        Args:
+            name: of the set.
+            version: such as 3; None: the newest.
+
+        Returns:
+            The set, with `to_pandas()`, `to_numpy()`, `split()`, `verify()` and others.
+
+        Raises:
+            NotFound: there is no such set or version.
+            UsageError: not a name or version.
+            StoreError: the set cannot be read, or its manifest is damaged.
+        """
+        return listing.training_set(self.context, name, version)
+
+    def list_training_sets(self) -> list[TrainingSet]:
+        """List the saved training sets of this project's folder of them.
+
+        Returns:
+            Every version of each, by name and version.
+
+        Raises:
+            StoreError: the folder cannot be read, or a manifest is damaged.
+        """
+        return listing.training_sets(self.context)
 
     # online
 

@@ -13,7 +13,20 @@ from typing import Annotated, Any
 import typer
 
 import headwater as hw
-from headwater.cli import compare, definitions, demo, init, reading, serving, status, verify, versions, worker, writing
+from headwater.cli import (
+    compare,
+    definitions,
+    demo,
+    init,
+    reading,
+    serving,
+    status,
+    training_sets,
+    verify,
+    versions,
+    worker,
+    writing,
+)
 from headwater.cli.complete_bash import completing
 from headwater.cli.run import INTERRUPTED, DebugFlag, JsonFlag, ProjectPath, Run, print_json
 from headwater.cli.words import in_the_commands_words
@@ -28,7 +41,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (init, definitions, versions, writing, reading, status, verify, worker, serving, demo, compare):
+for group in (
+    *(init, definitions, versions, writing, reading, training_sets),
+    *(status, verify, worker, serving, demo, compare),
+):
     group.register(app)
 
 

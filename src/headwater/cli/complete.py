@@ -54,6 +54,18 @@ def versions(context: typer.Context, incomplete: str) -> list[str]:
     return [] if record is None else _starting(list(record.versions), incomplete)
 
 
+def training_sets(context: typer.Context, incomplete: str) -> list[str]:
+    """Names of saved training sets."""
+    store = _store(context)
+    if store is None:
+        return []
+    try:
+        with store:
+            return _starting(store.context.training_sets.names(), incomplete)
+    except Exception:
+        return []
+
+
 def _features(snapshot: RegistrySnapshot) -> list[str]:
     return [
         f"{record.name}:{name}"
@@ -69,11 +81,21 @@ def _starting(known: list[str], incomplete: str) -> list[str]:
 
 def _snapshot(context: typer.Context) -> RegistrySnapshot | None:
     """The registry as it is; None where anything fails: completion must never write over the prompt."""
+    store = _store(context)
+    if store is None:
+        return None
+    try:
+        with store:
+            return store.registry.snapshot()
+    except Exception:
+        return None
+
+
+def _store(context: typer.Context) -> hw.FeatureStore | None:
     before = context.obj if isinstance(context.obj, Run) else Run()
     folder = context.params.get("project") or context.find_root().params.get("project") or before.folder
     try:
         check_project(Path(folder))
-        with hw.FeatureStore(folder) as store:
-            return store.registry.snapshot()
+        return hw.FeatureStore(folder)
     except Exception:
         return None

@@ -49,6 +49,7 @@ def in_memory(
         project=settings.project or "headwater",
         registry_url="sqlite://",
         online_url="memory:",
+        offline_training_sets="",
         offline_settings=without_indexes(settings.offline_settings),
     )
     parts = StoreParts(settings, None, None, None, clock, observer, None)

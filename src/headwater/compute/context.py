@@ -31,12 +31,14 @@ if TYPE_CHECKING:
     from headwater.compute.queue import records, sql_queue
     from headwater.offline.base import OfflineEngine
     from headwater.offline.log.log import OfflineLog
+    from headwater.offline.training_sets import folder as training_sets
     from headwater.online import hints
     from headwater.registry import failures, files, forcing, leases, session_secrets, versions
 else:
     # what a process that only serves never needs
     records = deferred("headwater.compute.queue.records")
     sql_queue = deferred("headwater.compute.queue.sql_queue")
+    training_sets = deferred("headwater.offline.training_sets.folder")
     hints = deferred("headwater.online.hints")
     failures = deferred("headwater.registry.failures")
     files = deferred("headwater.registry.files")
@@ -127,6 +129,11 @@ class StoreContext(forks.OfOneProcess, Value, frozen=True, eq=False, dict=True):
     def files(self) -> files.FileEntries:
         """The files of sources that runs have read."""
         return files.FileEntries(self.registry.engine)
+
+    @lazy
+    def training_sets(self) -> training_sets.TrainingSets:
+        """The folder of saved training sets."""
+        return training_sets.TrainingSets(self.settings.training_sets)
 
     @lazy
     def forcing(self) -> forcing.Forcing:

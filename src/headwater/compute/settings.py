@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Self
 
 import msgspec
@@ -53,6 +54,8 @@ class ComputeSettings(Value, frozen=True):
         freshness: how freshness is measured.
         reads: what stands between a read and the online store.
         refreshing: how stale rows are refreshed.
+        folder: the project's folder, to which paths of sources are relative.
+        training_sets: the folder of saved training sets; None: a temporary one of the store object.
     """
 
     lookback: timedelta = timedelta(days=1)
@@ -67,6 +70,8 @@ class ComputeSettings(Value, frozen=True):
     freshness: Freshness = msgspec.field(default_factory=Freshness)
     reads: ReadSettings = msgspec.field(default_factory=ReadSettings)
     refreshing: RefreshSettings = msgspec.field(default_factory=RefreshSettings)
+    folder: Path = Path()
+    training_sets: Path | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -99,4 +104,6 @@ class ComputeSettings(Value, frozen=True):
                 tries=settings.freshness_refresh_tries,
                 lease=settings.freshness_refresh_lease,
             ),
+            folder=settings.folder,
+            training_sets=settings.folder / settings.offline_training_sets if settings.offline_training_sets else None,
         )

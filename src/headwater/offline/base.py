@@ -157,6 +157,7 @@ class HistoryRequest:
         as_known: whether only rows known at the spine's time count.
         include: any of `status`, `event_time`.
         timezone: of naive timestamps of the spine; None: UTC.
+        log_position: rows and deletes of the offline log up to this position are read.
     """
 
     spine: Any
@@ -167,6 +168,7 @@ class HistoryRequest:
     as_known: bool = True
     include: tuple[str, ...] = ()
     timezone: str | None = None
+    log_position: int = 0
 
 
 @dataclass(frozen=True)
@@ -302,6 +304,11 @@ class HistoryRun(Protocol):
     @property
     def spine_columns(self) -> Sequence[str]:
         """The names of the spine's columns."""
+        ...
+
+    @property
+    def timestamp_column(self) -> str | None:
+        """The spine's column of instants; None: all rows have one instant."""
         ...
 
     @property

@@ -36,6 +36,7 @@ def historical(
     full_names: bool | None = None,
     include: str | Sequence[str] = (),
     timezone: str | None = None,
+    log_until: int | None = None,
 ) -> HistoryResult:
     """Join features to training rows; the versions and the log position are fixed here, however often it is consumed.
 
@@ -49,6 +50,7 @@ def historical(
         full_names: name columns `view__feature`.
         include: any of `status`, `event_time`.
         timezone: of naive timestamps of the spine, and of a naive `at`; None: UTC.
+        log_until: rows and deletes of the offline log up to this position count; None: all that are there now.
 
     Raises:
         NotFound, UsageError: as `resolve` says.
@@ -62,7 +64,7 @@ def historical(
     context.sources.remember(views_in(features))
     request = resolve(context.registry.snapshot(), features, full_names=full_names, history=True)
     # one position for all views, so that a row is either in all of them or in none
-    until = context.log.head_position()
+    until = context.log.head_position() if log_until is None else log_until
     computing = None
     if request.functions:
         if not context.settings.offline_run_code:
@@ -80,6 +82,7 @@ def historical(
         as_known=as_known,
         include=include,
         timezone=timezone,
+        log_position=until,
     )
     if computing is None:
         return HistoryResult(context.engine, asked)

@@ -16,6 +16,8 @@ from headwater.compute.writing.swap import CHUNK, Until, update
 from headwater.errors import FormatError
 from headwater.offline.base import Tombstone
 from headwater.offline.log.tombstones import tombstone_under
+from headwater.offline.training_sets.erasing import erase_rows
+from headwater.offline.training_sets.key_names import keys_of
 from headwater.online.meta import emptied_key, fill_record_key, greatest_key, watermark_key, window_run_key
 from headwater.online.powers import Erasing
 from headwater.online.rows.codec import header
@@ -131,7 +133,11 @@ def erase_purged(context: StoreContext, record: ViewRecord, pending: list[str] |
     # an error may show a row's values, an index of a source has its keys
     context.failures.forget(record.name)
     context.open_engine().forget()
-    blocked = context.log.erase(record.name, purges, [RowVersion(view).reading for view in views])
+    snapshot = context.registry.snapshot()
+    _, kept = erase_rows(
+        context.training_sets, record.name, purges, context.log.digests.all, lambda saved: keys_of(snapshot, saved)
+    )
+    blocked = context.log.erase(record.name, purges, [RowVersion(view).reading for view in views], kept)
     if pending is not None:
         pending += (f"{len(purges):,} purges of {record.name} are not erased yet: {reason}" for reason in blocked)
     return 0 if blocked else len(purges)

@@ -180,6 +180,10 @@ class PointInTimeRun:
         """The names of the spine's columns."""
         return list(self._spine_schema.names)
 
+    @property
+    def timestamp_column(self) -> str | None:
+        return None if self.spine is None or self.spine.at is not None else self.spine.timestamp_column
+
     def counts(self) -> Mapping[str, Mapping[str, int]]:
         """Per view label: the counts of `ViewCounts`; complete once batches were consumed."""
         return self._counts

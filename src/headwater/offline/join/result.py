@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -158,6 +158,28 @@ class HistoryResult(OfOneProcess):
     def schema(self) -> pa.Schema:
         """Names and Arrow types of the columns, known without a run."""
         return self._run.schema
+
+    # for those who keep it
+
+    @property
+    def request(self) -> HistoryRequest:
+        """What was asked for: the spine, the views with their data, the columns."""
+        return self._request
+
+    @property
+    def spine_columns(self) -> Sequence[str]:
+        """The names of the spine's columns, which come first."""
+        return self._run.spine_columns
+
+    @property
+    def timestamp_column(self) -> str | None:
+        """The spine's column of instants; None: all rows have one instant."""
+        return self._run.timestamp_column
+
+    @property
+    def known_rows(self) -> int | None:
+        """How many rows there are; None where only a run can tell."""
+        return self._run.known_rows
 
     def to_batches(self, rows: int = BATCH) -> Iterator[pa.RecordBatch]:
         """The rows in bounded memory.

@@ -428,7 +428,11 @@ class OfflineLog(LogChecks):
             return greatest(purge_tombstones(connection, view, *due))
 
     def erase(
-        self, view: str, tombstones: Mapping[bytes, Tombstone], readings: Sequence[RowReading]
+        self,
+        view: str,
+        tombstones: Mapping[bytes, Tombstone],
+        readings: Sequence[RowReading],
+        elsewhere: Sequence[str] = (),
     ) -> tuple[str, ...]:
         """Take the rows that purges hide, by P or by D, out of the write buffer and the files, for good.
 
@@ -439,15 +443,17 @@ class OfflineLog(LogChecks):
             view: the view.
             tombstones: digest → (P, D) of the purges, as `purges_to_erase` gave them.
             readings: how every version of the view, retired ones too, finds keys and times in a row.
+            elsewhere: what is in the way of erasing other parts of the store: the purges do not count as erased then.
 
         Returns:
-            What is in the way: files that cannot be read or removed, a database that somebody reads; empty: nothing.
+            What is in the way, `elsewhere` first: files that cannot be read or removed, a database that somebody reads;
+            empty: nothing.
         """
 
         def keep(table: pa.Table) -> pa.Table:
             return table.filter(pa.array(~hidden_stamped(table, readings, self.digests, tombstones)))
 
-        pending: list[str] = []
+        pending = list(elsewhere)
         with self._writing() as log:
             overwrite_removed(log.connection)
             log.buffered -= rewrite_head(log.connection, log.known.shapes, view, keep)

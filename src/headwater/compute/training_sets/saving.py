@@ -1,0 +1,259 @@
+"""Saving a training set: history, written with all that it was made of."""
+
+from __future__ import annotations
+
+import platform
+import secrets
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from headwater.clock import from_micros
+from headwater.compute.context import StoreContext
+from headwater.compute.reading.historical import historical
+from headwater.compute.training_sets.source_state import source_state
+from headwater.compute.training_sets.training_set import TrainingSet
+from headwater.definitions.sources import SQLSource
+from headwater.errors import SourceError, UsageError, listing, nearest
+from headwater.observer import Progress
+from headwater.offline.base import HistoryRequest, ViewInput
+from headwater.offline.join.result import HistoryResult
+from headwater.offline.log.parts import rows_after
+from headwater.offline.training_sets.folder import check_name
+from headwater.offline.training_sets.manifest import (
+    Manifest,
+    SavedColumn,
+    SavedLog,
+    SavedSource,
+    SavedSpine,
+    SavedView,
+)
+from headwater.offline.training_sets.writing import RowsWriter
+from headwater.planning.resolve import OutputColumn, ResolvedView
+from headwater.planning.service_columns import service_version
+from headwater.planning.snapshot import PinnedSelection
+from headwater.types import leaf_dtype
+
+ROWS = 122_880
+"""Rows of a row group: as many as DuckDB gives at once."""
+_ROUNDED = frozenset({"sum", "mean", "var_pop", "stddev_pop", "var_samp", "stddev_samp", "rate"})
+"""Aggregations whose floats depend on the order in which they are added up."""
+_LIBRARIES = ("headwater", "duckdb", "numpy", "pyarrow", "sqlglot")
+
+
+def save(
+    context: StoreContext,
+    name: str,
+    spine: Any,
+    features: Any,
+    labels: Sequence[str] | str = (),
+    *,
+    timestamp_column: str | None = None,
+    at: datetime | str | None = None,
+    as_known: bool = True,
+    timezone: str | None = None,
+    full_names: bool | None = None,
+    include: Sequence[str] = (),
+) -> TrainingSet:
+    """Join features to training rows and keep the result, in bounded memory; it is there whole or not at all.
+
+    Args:
+        context: the store's parts and settings.
+        name: of the set.
+        spine, features, timestamp_column, at, as_known, timezone, full_names, include: as for `historical`.
+        labels: columns of the spine that a model predicts.
+
+    Raises:
+        UsageError: a name or label that cannot be one; for what else see `historical`.
+        SourceError: also a source that changed while it was read.
+        StorageFull, StoreError: the set cannot be written; nothing is left of it.
+    """
+    check_name(name)
+    result = historical(
+        context,
+        spine,
+        features,
+        timestamp_column=timestamp_column,
+        at=at,
+        as_known=as_known,
+        full_names=full_names,
+        include=include,
+        timezone=timezone,
+    )
+    request = result.request
+    labels = _labels(result, labels)
+    sources = _sources(context, request)
+    saved_at, snapshot = context.clock(), context.registry.snapshot()
+    service = service_version(snapshot, features, history=True)
+    with context.training_sets.begun(name) as folder:
+        rows = _write(context, name, result, folder)
+        _check_unmoved(context, request, sources)
+        columns = rows.described(tuple(_columns(result, labels)))
+
+        def manifest(version: int) -> Manifest:
+            return Manifest(
+                name=name,
+                version=version,
+                id=secrets.token_hex(8),
+                project=context.project,
+                saved_at=saved_at,
+                revision=snapshot.revision,
+                selections=tuple(_selection(request, column) for column in request.columns),
+                rows=rows.saved(),
+                spine=SavedSpine(
+                    tuple(result.spine_columns),
+                    rows.spine_digest,
+                    result.timestamp_column,
+                    request.spine is not None,
+                ),
+                columns=columns,
+                views=tuple(_view(view, sources[i], result) for i, view in enumerate(request.views)),
+                log=SavedLog(context.log_id, request.log_position),
+                engine=type(context.engine).__name__.removesuffix("Engine").lower(),
+                libraries=libraries(),
+                labels=labels,
+                at=None if request.at is None else from_micros(request.at),
+                as_known=as_known,
+                timezone=timezone,
+                include=tuple(request.include),
+                service=None if service is None else f"{service.name}@{service.version}",
+                warnings=tuple(result.metadata.warnings),
+            )
+
+        path, made = context.training_sets.publish(name, folder, manifest)
+    return TrainingSet(path, made, context)
+
+
+def _labels(result: HistoryResult, labels: Sequence[str] | str) -> tuple[str, ...]:
+    """The labels, each a column of the spine."""
+    found = (labels,) if isinstance(labels, str) else tuple(labels)
+    keys = {key.column for view in result.request.views for key in view.view.keys}
+    for label in found:
+        if label not in result.spine_columns:
+            there = listing(result.spine_columns)
+            raise UsageError(
+                f"labels: the spine has no column {label!r}{nearest(str(label), result.spine_columns)}; it has {there}"
+            )
+        if label in keys or label == result.timestamp_column:
+            what = "a join key" if label in keys else "the time of the rows"
+            raise UsageError(f"labels: {label!r} is {what}, which cannot be predicted")
+    return tuple(dict.fromkeys(found))
+
+
+def _sources(context: StoreContext, request: HistoryRequest) -> list[SavedSource | None]:
+    return [None if view.source is None else source_state(context, view.source) for view in request.views]
+
+
+def _write(context: StoreContext, name: str, result: HistoryResult, folder: Path) -> RowsWriter:
+    step, total = f"save training set {name}", result.known_rows
+    with RowsWriter(folder / "rows-1.parquet", result.schema, tuple(result.spine_columns)) as rows:
+        for batch in result.to_batches(ROWS):
+            rows.write(batch)
+            context.observer(Progress(step, rows.rows, total))
+    context.observer(Progress(step, rows.rows, total, finished=True))
+    return rows
+
+
+def _check_unmoved(context: StoreContext, request: HistoryRequest, before: Sequence[SavedSource | None]) -> None:
+    """Refuse a set of which nobody could say what it was made of."""
+    for view, saved in zip(request.views, before, strict=True):
+        if view.source is None or saved is None or saved.files is None:
+            continue
+        now = source_state(context, view.source, saved)
+        if now != saved:
+            raise SourceError(
+                f"view {view.view.label!r}: the files of its source changed while the training set was saved; nothing "
+                "was saved: save it again while nobody writes them"
+            )
+
+
+def _columns(result: HistoryResult, labels: Sequence[str]) -> Iterator[SavedColumn]:
+    request = result.request
+    keys = {key.column for view in request.views for key in view.view.keys}
+    features = {column.name: column for column in request.columns}
+    spine = set(result.spine_columns)
+    for field in result.schema:
+        name, kind = field.name, str(field.type)
+        if name in spine:
+            role = "label" if name in labels else "spine"
+            role = "key" if name in keys else "timestamp" if name == result.timestamp_column else role
+            yield SavedColumn(name, role, kind)
+        elif name in features:
+            yield _feature(request.views, features[name], kind)
+        elif name.endswith("__status"):
+            yield SavedColumn(name, "status", kind, reference=name.removesuffix("__status"))
+        else:
+            yield SavedColumn(name, "event_time", kind, reference=name.removesuffix("__event_time"))
+
+
+def _feature(views: Sequence[ViewInput], column: OutputColumn, kind: str) -> SavedColumn:
+    view = views[column.view].view
+    name = column.feature.name
+    return SavedColumn(
+        column.name,
+        "feature",
+        kind,
+        str(column.feature.dtype),
+        f"{view.name}@{view.version}:{name}",
+        view.definition.column_fingerprints[name],
+        is_computed(view, column),
+    )
+
+
+def is_computed(view: ResolvedView, column: OutputColumn) -> bool:
+    """Whether a column's floats may be rounded in another way elsewhere: they are added up, in no certain order."""
+    if not leaf_dtype(column.feature.dtype).name.startswith("float"):
+        return False
+    aggregation = view.view.aggregations_by_name.get(column.feature.name)
+    if aggregation is not None:
+        return aggregation.function in _ROUNDED
+    return isinstance(view.view.source, SQLSource)
+
+
+def _selection(request: HistoryRequest, column: OutputColumn) -> PinnedSelection:
+    view = request.views[column.view].view
+    versioned = f"{view.name}@{view.version}"
+    return PinnedSelection(
+        view.name,
+        view.version,
+        (column.feature.name,),
+        None if view.label in (view.name, versioned) else view.label,
+        {key.name: key.column for key in view.keys if key.name != key.column},
+        {column.feature.name: column.name},
+    )
+
+
+def _view(given: ViewInput, source: SavedSource | None, result: HistoryResult) -> SavedView:
+    view, log = given.view, given.log
+    return SavedView(
+        view.label,
+        view.name,
+        view.version,
+        view.definition.fingerprint,
+        {key.name: key.column for key in view.keys},
+        source,
+        0 if log is None else sum(rows_after(part, 0) for part in log.parts),
+        deletes_of(given),
+        dict(result.metadata.views.get(view.label, {})),
+    )
+
+
+def deletes_of(given: ViewInput) -> int:
+    """How many deletes and purges of a view's keys a slice of the log has."""
+    log = given.log
+    if log is None:
+        return 0
+    return (0 if log.deletes is None else log.deletes.num_rows) + sum(map(len, log.purges.values()))
+
+
+def libraries() -> dict[str, str]:
+    """Package → version, of what computes values; `python` and `platform` among them."""
+    found = {"python": platform.python_version(), "platform": f"{platform.system()} {platform.machine()}"}
+    for name in _LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,166 @@
+"""The folder of a project's training sets: `NAME/VERSION`, each of which appears whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from headwater.deferred import deferred_pattern
+from headwater.errors import NotFound, StoreError, UsageError, brief, listing, nearest
+from headwater.offline.training_sets.manifest import FILE, Manifest, decode
+from headwater.offline.training_sets.writing import explained, make_durable, write_manifest
+from headwater.scratch import TempFolder
+from headwater.state_files import make_folder
+
+_NAME: re.Pattern[str] = deferred_pattern(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_VERSION: re.Pattern[str] = deferred_pattern(r"[1-9][0-9]{0,8}")
+_TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
+
+
+class TrainingSets:
+    """The training sets in a folder.
+
+    Args:
+        path: the folder, which is made with the first set; None: a temporary one, which goes with this object.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._temporary = TempFolder() if path is None else None
+        self.path: Path = path if self._temporary is None else self._temporary.path  # type: ignore[assignment]
+
+    def names(self) -> list[str]:
+        """The names that have at least one version, in order."""
+        return [name for name in self._entries(self.path, _NAME) if self.versions(name)]
+
+    def versions(self, name: str) -> list[int]:
+        """The versions of a name, in order; none of one that nobody has."""
+        return sorted(map(int, self._entries(self.path / name, _VERSION)))
+
+    @staticmethod
+    def _entries(folder: Path, pattern: re.Pattern[str]) -> list[str]:
+        try:
+            with os.scandir(folder) as entries:
+                return sorted(entry.name for entry in entries if pattern.fullmatch(entry.name) and entry.is_dir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as bad:
+            raise StoreError(f"cannot list training sets in {folder}: {bad.strerror}") from bad
+
+    def find(self, name: str, version: int | None = None) -> tuple[Path, Manifest]:
+        """The folder and the manifest of a set.
+
+        Args:
+            name: the set's.
+            version: None: the newest.
+
+        Raises:
+            NotFound: there is none, with the nearest name.
+            UsageError: not a name or version.
+            FormatError: its manifest is damaged, or a newer headwater wrote it.
+        """
+        check_name(name)
+        if version is not None and (isinstance(version, bool) or not isinstance(version, int)):
+            raise UsageError(f"version={brief(version)}: the version of a training set is a number such as 3")
+        versions = self.versions(name)
+        if not versions:
+            names = self.names()
+            there = f"there are {listing(names)}" if names else "none was saved yet: save_training_set() saves one"
+            raise NotFound(f"no training set {name!r} in {self.path}{nearest(name, names)}; {there}")
+        wanted = versions[-1] if version is None else version
+        if wanted not in versions:
+            raise NotFound(f"training set {name!r} has no version {wanted}; it has {listing(map(str, versions))}")
+        folder = self.path / name / str(wanted)
+        return folder, read_manifest(folder)
+
+    def all(self) -> Iterator[tuple[Path, Manifest]]:
+        """Every set, by name and version."""
+        for name in self.names():
+            for version in self.versions(name):
+                folder = self.path / name / str(version)
+                yield folder, read_manifest(folder)
+
+    @contextmanager
+    def begun(self, name: str) -> Iterator[Path]:
+        """A folder to write a new set into; gone after the block, whatever is still in it.
+
+        Raises:
+            UsageError: not a name.
+            StorageFull, StoreError: no folder can be made there.
+        """
+        check_name(name)
+        with explained(self.path):
+            temporary = TempFolder(self.path)
+            try:
+                make_folder(temporary.path / "set")
+            except BaseException:
+                temporary.close()
+                raise
+        try:
+            yield temporary.path / "set"
+        finally:
+            temporary.close()
+
+    def publish(self, name: str, begun: Path, manifest: Callable[[int], Manifest]) -> tuple[Path, Manifest]:
+        """Give a written set the next version: it is there whole from one moment on.
+
+        Args:
+            name: the set's.
+            begun: its folder, as `begun` gave it.
+            manifest: its manifest, given the version.
+
+        Returns:
+            Its folder from now on, and its manifest.
+
+        Raises:
+            StorageFull, StoreError: it cannot be written.
+        """
+        with explained(self.path / name):
+            make_folder(self.path / name)
+        while True:
+            version = max(self.versions(name), default=0) + 1
+            made = manifest(version)
+            write_manifest(begun, made)
+            target = self.path / name / str(version)
+            try:
+                # a folder takes the place of none that has anything in it: of two savers one gets the next version
+                begun.rename(target)
+            except OSError as bad:
+                if bad.errno in _TAKEN:
+                    continue
+                raise StoreError(f"cannot write {target}: {bad}") from bad
+            make_durable(self.path / name)
+            return target, made
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest in a set's folder.
+
+    Raises:
+        FormatError: it is damaged or missing, or a newer headwater wrote it.
+        StoreError: it cannot be read.
+    """
+    file = folder / FILE
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        content = b""
+    except OSError as bad:
+        raise StoreError(f"cannot read {file}: {bad.strerror}") from bad
+    return decode(content, str(file))
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot be the name of a training set.
+
+    Raises:
+        UsageError: saying what can.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{brief(name)} is not a valid name for a training set: use letters, digits, '.', '_' and '-', and begin "
+            "with a letter or digit"
+        )

@@ -1,0 +1,113 @@
+"""Splits of rows that are the same on every machine: by their instants, or by a hash of their keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from headwater.digests import blake2b
+from headwater.errors import UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+
+
+def check_sizes(test_size: float, validation_size: float) -> None:
+    """Refuse shares that leave nothing to train on.
+
+    Raises:
+        UsageError: naming the argument.
+    """
+    for name, size in (("test_size", test_size), ("validation_size", validation_size)):
+        if isinstance(size, bool) or not isinstance(size, (int, float)) or not 0 <= size < 1:
+            raise UsageError(f"{name}={size!r}: must be a share of the rows, 0 or more and less than 1")
+    if test_size + validation_size >= 1:
+        raise UsageError(f"test_size + validation_size is {test_size + validation_size:g}: nothing is left to train on")
+
+
+def by_time(instants: NDArray[np.int64], test_size: float, validation_size: float) -> dict[str, NDArray[np.bool_]]:
+    """The oldest rows to train on, the newest to test, rows of one instant together.
+
+    Args:
+        instants: of each row, microseconds.
+        test_size, validation_size: shares of the rows; rows of one instant go into the later part together.
+    """
+    ordered = np.sort(instants)
+    ends = [_first_of(ordered, test_size), _first_of(ordered, test_size + validation_size)]
+    return by_instants(instants, ends[1] if validation_size else ends[0], ends[0])
+
+
+def _first_of(ordered: NDArray[np.int64], share: float) -> int:
+    """The earliest instant of the newest rows."""
+    count = round(len(ordered) * share)
+    return int(ordered[len(ordered) - count]) if count else _LATEST
+
+
+_LATEST = 2**63 - 1
+
+
+def by_instants(instants: NDArray[np.int64], validation_from: int, test_from: int) -> dict[str, NDArray[np.bool_]]:
+    """Rows before an instant, between two, and from the second on (microseconds)."""
+    test = instants >= test_from if test_from != _LATEST else np.zeros(len(instants), bool)
+    validation = (instants >= validation_from) & ~test if validation_from != _LATEST else np.zeros(len(test), bool)
+    return {TRAIN: ~test & ~validation, VALIDATION: validation, TEST: test}
+
+
+def by_hash(places: NDArray[np.float64], test_size: float, validation_size: float) -> dict[str, NDArray[np.bool_]]:
+    """Parts by each row's place from 0 to 1: below `test_size` to test, the next ones to validate."""
+    test = places < test_size
+    validation = ~test & (places < test_size + validation_size)
+    return {TRAIN: ~test & ~validation, VALIDATION: validation, TEST: test}
+
+
+def key_places(keys: pa.Table, seed: int) -> NDArray[np.float64]:
+    """A place from 0 to 1 for each row, by its key alone: BLAKE2b of the seed and the values.
+
+    The same on every machine and release, whatever other rows there are, and whatever the width of integers. Each
+    distinct key is hashed once.
+    """
+    names = keys.column_names
+    plain = [
+        column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+        for column in keys.columns
+    ]
+    table = pa.table([*plain, pa.array(np.arange(keys.num_rows))], [*names, ""])
+    grouped = table.group_by(names, use_threads=False).aggregate([("", "list")])
+    places = np.empty(keys.num_rows)
+    rows = [column.to_pylist() for column in (grouped.column(name) for name in names)]
+    lists = grouped.column("_list").combine_chunks()
+    ends = lists.offsets.to_numpy()
+    members = lists.values.to_numpy()
+    prefix = f"{seed}\0".encode()
+    for i, key in enumerate(zip(*rows, strict=True)):
+        digest = blake2b(prefix + b"\0".join(map(_text, key)), digest_size=8).digest()
+        places[members[ends[i] : ends[i + 1]]] = (int.from_bytes(digest, "big") >> 11) / 2**53
+    return places
+
+
+def _text(value: object) -> bytes:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # how pandas holds an integer key with gaps
+    if isinstance(value, (datetime, date)):
+        value = value.isoformat()
+    body = value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
+    return type(value).__name__[:1].encode() + str(len(body)).encode() + b":" + body
+
+
+def check_names(wanted: Sequence[str], keys: Sequence[str]) -> None:
+    """Refuse an empty list of keys.
+
+    Raises:
+        UsageError: saying why.
+    """
+    if not wanted:
+        raise UsageError(
+            f"by='key': the training set has {'no join keys' if not keys else 'keys, and keys=[] names none'}; "
+            "give keys=[…], or split by time"
+        )
