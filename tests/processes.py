@@ -16,6 +16,7 @@ PROCESSES.set_forkserver_preload(
         "pyarrow.parquet",
         "tests.consistency.clients",
         "tests.hosts.working",
+        "tests.training_sets",
         "tests.unit.compute.conftest",
     ]
 )

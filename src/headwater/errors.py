@@ -290,6 +290,8 @@ _EXTRAS = {
     "pyspark": "spark",
     "pandas": "pandas",
     "polars": "polars",
+    "torch": "torch",
+    "mlflow": "mlflow",
 }
 
 

@@ -16,6 +16,7 @@ SMALL_PAGES = [
     "definitions.md",
     "windows.md",
     "history.md",
+    "training-sets.md",
     "serving.md",
     "freshness.md",
     "versions.md",

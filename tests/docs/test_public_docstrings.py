@@ -14,6 +14,8 @@ INNER = {
     # results and readers are made by the store; these are for the modules beside them
     *("HistoryResult.__init__", "OnlineResult.__init__", "PreparedReader.trusted", "PreparedReader.owner_ask"),
     *("PreparedReader.budget", "PreparedReader.ask_refresh", "PreparedReader.arguments", "Worker.on_step"),
+    # made by the store
+    *("TrainingSet.__init__", "TrainingRows.__init__"),
     # readers over HTTP are made by clients
     *("RemoteReader.__init__", "AsyncRemoteReader.__init__"),
     # a default of the class, which tests replace
