@@ -19,8 +19,8 @@ from headwater.compute.reading.historical import historical
 from headwater.compute.training_sets.comparing import close, different
 from headwater.compute.training_sets.report import (
     ChangedColumn,
-    InputChangeKind,
     InputChange,
+    InputChangeKind,
     TrainingSetReport,
     TrainingSetVerdict,
 )
