@@ -84,8 +84,7 @@ def historical(
         timezone=timezone,
         log_position=until,
     )
-    if computing is None:
-        return HistoryResult(context.engine, asked)
-    result = HistoryResult(history.ComputingEngine(context.engine, computing), asked)
-    result.metadata.versions = request.versions
+    engine = context.engine if computing is None else history.ComputingEngine(context.engine, computing)
+    result = HistoryResult(engine, asked)
+    result.metadata.versions, result.resolved = request.versions, request
     return result

@@ -25,13 +25,14 @@ from headwater.offline.training_sets.folder import check_name
 from headwater.offline.training_sets.manifest import (
     Manifest,
     SavedColumn,
+    SavedFunction,
     SavedLog,
     SavedSource,
     SavedSpine,
     SavedView,
 )
 from headwater.offline.training_sets.writing import RowsWriter
-from headwater.planning.resolve import OutputColumn, ResolvedView
+from headwater.planning.resolve import ComputedColumn, OutputColumn, ResolvedFunction, ResolvedRequest, ResolvedView
 from headwater.planning.service_columns import service_version
 from headwater.planning.snapshot import PinnedSelection
 from headwater.types import leaf_dtype
@@ -82,7 +83,8 @@ def save(
         include=include,
         timezone=timezone,
     )
-    request = result.request
+    request, resolved = result.request, result.resolved
+    assert resolved is not None
     labels = _labels(result, labels)
     sources = _sources(context, request)
     saved_at, snapshot = context.clock(), context.registry.snapshot()
@@ -90,7 +92,7 @@ def save(
     with context.training_sets.begun(name) as folder:
         rows = _write(context, name, result, folder)
         _check_unmoved(context, request, sources)
-        columns = rows.described(tuple(_columns(result, labels)))
+        columns = rows.described(tuple(_columns(result, resolved, labels)))
 
         def manifest(version: int) -> Manifest:
             return Manifest(
@@ -100,7 +102,7 @@ def save(
                 project=context.project,
                 saved_at=saved_at,
                 revision=snapshot.revision,
-                selections=tuple(_selection(request, column) for column in request.columns),
+                selections=tuple(_selection(resolved, column) for column in resolved.outputs),
                 rows=rows.saved(),
                 spine=SavedSpine(
                     tuple(result.spine_columns),
@@ -110,6 +112,7 @@ def save(
                 ),
                 columns=columns,
                 views=tuple(_view(view, sources[i], result) for i, view in enumerate(request.views)),
+                functions=tuple(map(_function, resolved.functions)),
                 log=SavedLog(context.log_id, request.log_position),
                 engine=type(context.engine).__name__.removesuffix("Engine").lower(),
                 libraries=libraries(),
@@ -169,10 +172,9 @@ def _check_unmoved(context: StoreContext, request: HistoryRequest, before: Seque
             )
 
 
-def _columns(result: HistoryResult, labels: Sequence[str]) -> Iterator[SavedColumn]:
-    request = result.request
-    keys = {key.column for view in request.views for key in view.view.keys}
-    features = {column.name: column for column in request.columns}
+def _columns(result: HistoryResult, resolved: ResolvedRequest, labels: Sequence[str]) -> Iterator[SavedColumn]:
+    keys = {key.column for view in resolved.views for key in view.keys}
+    features = {column.name: column for column in resolved.outputs}
     spine = set(result.spine_columns)
     for field in result.schema:
         name, kind = field.name, str(field.type)
@@ -181,48 +183,50 @@ def _columns(result: HistoryResult, labels: Sequence[str]) -> Iterator[SavedColu
             role = "key" if name in keys else "timestamp" if name == result.timestamp_column else role
             yield SavedColumn(name, role, kind)
         elif name in features:
-            yield _feature(request.views, features[name], kind)
+            yield _feature(resolved, features[name], kind)
         elif name.endswith("__status"):
             yield SavedColumn(name, "status", kind, reference=name.removesuffix("__status"))
         else:
             yield SavedColumn(name, "event_time", kind, reference=name.removesuffix("__event_time"))
 
 
-def _feature(views: Sequence[ViewInput], column: OutputColumn, kind: str) -> SavedColumn:
-    view = views[column.view].view
-    name = column.feature.name
+def _feature(resolved: ResolvedRequest, column: OutputColumn | ComputedColumn, kind: str) -> SavedColumn:
+    owner, name = resolved.owner(column), column.feature.name
     return SavedColumn(
         column.name,
         "feature",
         kind,
         str(column.feature.dtype),
-        f"{view.name}@{view.version}:{name}",
-        view.definition.column_fingerprints[name],
-        is_computed(view, column),
+        f"{owner.name}@{owner.version}:{name}",
+        owner.definition.column_fingerprints[name],
+        _is_computed(owner, column),
     )
 
 
-def is_computed(view: ResolvedView, column: OutputColumn) -> bool:
+def _is_computed(owner: ResolvedView | ResolvedFunction, column: OutputColumn | ComputedColumn) -> bool:
     """Whether a column's floats may be rounded in another way elsewhere: they are added up, in no certain order."""
     if not leaf_dtype(column.feature.dtype).name.startswith("float"):
         return False
-    aggregation = view.view.aggregations_by_name.get(column.feature.name)
+    if isinstance(owner, ResolvedFunction):
+        return True
+    aggregation = owner.view.aggregations_by_name.get(column.feature.name)
     if aggregation is not None:
         return aggregation.function in _ROUNDED
-    return isinstance(view.view.source, SQLSource)
+    return isinstance(owner.view.source, SQLSource)
 
 
-def _selection(request: HistoryRequest, column: OutputColumn) -> PinnedSelection:
-    view = request.views[column.view].view
-    versioned = f"{view.name}@{view.version}"
-    return PinnedSelection(
-        view.name,
-        view.version,
-        (column.feature.name,),
-        None if view.label in (view.name, versioned) else view.label,
-        {key.name: key.column for key in view.keys if key.name != key.column},
-        {column.feature.name: column.name},
-    )
+def _selection(resolved: ResolvedRequest, column: OutputColumn | ComputedColumn) -> PinnedSelection:
+    owner, feature = resolved.owner(column), column.feature.name
+    renames = {feature: column.name}
+    if isinstance(owner, ResolvedFunction):
+        return PinnedSelection(owner.name, owner.version, (feature,), renames=renames)
+    keys = {key.name: key.column for key in owner.keys if key.name != key.column}
+    alias = None if owner.label in (owner.name, f"{owner.name}@{owner.version}") else owner.label
+    return PinnedSelection(owner.name, owner.version, (feature,), alias, keys, renames)
+
+
+def _function(function: ResolvedFunction) -> SavedFunction:
+    return SavedFunction(function.label, function.name, function.version, function.definition.fingerprint)
 
 
 def _view(given: ViewInput, source: SavedSource | None, result: HistoryResult) -> SavedView:

@@ -27,13 +27,13 @@ from headwater.compute.training_sets.report import (
 from headwater.compute.training_sets.saving import libraries
 from headwater.compute.training_sets.source_state import source_changes, source_state
 from headwater.compute.training_sets.training_set import TrainingSet
-from headwater.errors import DataError, LogDamaged, NotFound, SourceError, UsageError
+from headwater.errors import ConfigError, DataError, LogDamaged, NotFound, SourceError, UsageError
 from headwater.observer import Progress
 from headwater.offline.join.result import HistoryResult
 from headwater.offline.log.parts import rows_after
 from headwater.offline.training_sets.erasing import PurgedKeys, key_table
 from headwater.offline.training_sets.key_names import keys_of
-from headwater.offline.training_sets.manifest import SavedView
+from headwater.offline.training_sets.manifest import SavedFunction, SavedView
 from headwater.offline.training_sets.rows import BATCH, TrainingRows
 from headwater.planning.resolve import whole_view
 from headwater.planning.snapshot import PinnedSelection, RegistrySnapshot
@@ -99,7 +99,8 @@ class _Check:
         for view in views:
             self._look_at_source(view)
             self._look_at_log(view)
-        self._rebuild({view.label for view in views})
+        functions = [function for function in made.functions if self._is_defined(function)]
+        self._rebuild([*views, *functions])
         names = {c.name: c.reference for c in made.columns}
         changed = tuple(
             ChangedColumn(name, self._label_of(name, names), rows, tuple(examples))
@@ -134,7 +135,11 @@ class _Check:
         found = selections.get(name)
         if found is None:
             return name
-        return next((v.label for v in self._made.views if _is_of(found, v)), found.view)
+        return next((part.label for part in self._parts if _is_of(found, part)), found.view)
+
+    @property
+    def _parts(self) -> tuple[SavedView | SavedFunction, ...]:
+        return (*self._made.views, *self._made.functions)
 
     # what has changed
 
@@ -150,27 +155,30 @@ class _Check:
                 f"{had:,} rows were of offline log {self._made.log.id}; this registry has log {self._context.log_id}",
             )
 
-    def _is_defined(self, saved: SavedView) -> bool:
+    def _is_defined(self, saved: SavedView | SavedFunction) -> bool:
         """Whether the version is registered and has the features; the columns of one that has not are not rebuilt."""
-        kind, why = InputChangeKind.DEFINITION_GONE, ""
+        kind = InputChangeKind.DEFINITION_GONE
+        mine = {
+            name: selection
+            for name, selection in zip(self._made.named("feature"), self._made.selections, strict=True)
+            if _is_of(selection, saved)
+        }
         try:
-            version = self._snapshot.view(saved.name).version(saved.version)
+            version = self._snapshot.any_view(saved.name).version(saved.version)
         except NotFound as bad:
             why = str(bad)
         else:
-            lacking = [n for s in self._made.selections for n in s.names if _is_of(s, saved)]
-            lacking = [name for name in lacking if name not in version.view.features_by_name]
             if version.fingerprint != saved.fingerprint:
                 detail = f"{saved.name}@{saved.version} is registered with another definition"
                 self._change(saved.label, InputChangeKind.DEFINITION, detail)
+            names = [name for selection in mine.values() for name in selection.names]
+            lacking = [name for name in names if name not in version.view.features_by_name]
             if not lacking:
                 return True
             kind, why = InputChangeKind.DEFINITION, f"{saved.name}@{saved.version} has no feature {', '.join(lacking)}"
         if kind is InputChangeKind.DEFINITION_GONE:
             self._change(saved.label, kind, why)
-        for name, selection in zip(self._made.named("feature"), self._made.selections, strict=True):
-            if _is_of(selection, saved):
-                self._not_rebuilt[name] = why
+        self._not_rebuilt |= dict.fromkeys(mine, why)
         return False
 
     def _look_at_source(self, saved: SavedView) -> None:
@@ -216,9 +224,9 @@ class _Check:
 
     # rebuilding
 
-    def _rebuild(self, labels: set[str]) -> None:
+    def _rebuild(self, parts: Sequence[SavedView | SavedFunction]) -> None:
         made = self._made
-        chosen = [s for s in made.selections if any(_is_of(s, v) and v.label in labels for v in made.views)]
+        chosen = [selection for selection in made.selections if any(_is_of(selection, part) for part in parts)]
         if not chosen:
             return
         with ExitStack() as stack:
@@ -227,7 +235,7 @@ class _Check:
                 self._compare(result)
                 if not made.spine.given:
                     self._count_entities(chosen)
-            except (DataError, LogDamaged, NotFound, UsageError) as bad:
+            except (ConfigError, DataError, LogDamaged, NotFound, UsageError) as bad:
                 self._columns, self._different, self._rounded = {}, 0, 0
                 for selection in chosen:
                     self._not_rebuilt[next(iter(selection.renames.values()))] = str(bad)
@@ -319,12 +327,11 @@ class _Check:
             self._change("", InputChangeKind.ENTITIES, f"{before:,} entities were known{at}, now {now:,}")
 
 
-def _is_of(selection: PinnedSelection, view: SavedView) -> bool:
+def _is_of(selection: PinnedSelection, part: SavedView | SavedFunction) -> bool:
     """Whether a selection is of a view of the set: of that version, by the same columns."""
-    if (selection.view, selection.version) != (view.name, view.version):
+    if (selection.view, selection.version) != (part.name, part.version):
         return False
-    versioned = f"{view.name}@{view.version}"
-    return selection.alias == (None if view.label in (view.name, versioned) else view.label)
+    return selection.alias == (None if part.label in (part.name, f"{part.name}@{part.version}") else part.label)
 
 
 def _side_by_side(

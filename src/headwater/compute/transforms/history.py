@@ -115,6 +115,11 @@ class ComputedRun:
         """How many rows there are; None where only a run can tell."""
         return self._run.known_rows
 
+    @property
+    def timestamp_column(self) -> str | None:
+        """The spine's column of instants; None: all rows have one instant."""
+        return self._run.timestamp_column
+
     def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
         """Run the join, and compute of each batch what is computed."""
         first = 0

@@ -20,6 +20,7 @@ from headwater.interrupts import leaves_nothing
 from headwater.offline.base import HistoryRequest, HistoryRun, lost_files
 from headwater.planning.data_kinds import is_pandas, is_polars
 from headwater.planning.frames import to_pandas, to_polars, with_zones
+from headwater.planning.resolve import ResolvedRequest
 from headwater.planning.shown import short_form
 from headwater.planning.value_checks import left_out, python_values
 from headwater.scratch import whole_file
@@ -140,12 +141,14 @@ class HistoryResult(OfOneProcess):
 
     Attributes:
         metadata: what the join was, and once it was consumed what it found.
+        resolved: what the features that were asked for mean: versions, columns, functions.
     """
 
     instead = "send its rows, to_arrow() or to_parquet(path), or ask for it again in the other process"
 
     def __init__(self, engine: Joins, request: HistoryRequest) -> None:
         self._request = request
+        self.resolved: ResolvedRequest | None = None
         self._rows: int | None = None
         with self._explained():
             self._run: HistoryRun = engine.history(request)

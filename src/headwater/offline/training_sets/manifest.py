@@ -79,6 +79,21 @@ class SavedView(Value, frozen=True):
     counts: Mapping[str, int] = msgspec.field(default_factory=dict)
 
 
+class SavedFunction(Value, frozen=True):
+    """An on-demand view that was computed.
+
+    Attributes:
+        label: its name (`name@version` where two versions were asked for at once).
+        name, version: the view and its version.
+        fingerprint: of the version: its function's source text and all that it reads.
+    """
+
+    label: str
+    name: str
+    version: str
+    fingerprint: str
+
+
 class SavedColumn(Value, frozen=True):
     """A column of the rows.
 
@@ -173,7 +188,8 @@ class Manifest(Value, frozen=True, kw_only=True):
         spine: the training rows.
         labels: columns of the spine that a model predicts.
         columns: all columns, in order.
-        views: the views that were joined.
+        views: the views that were joined, those that functions alone read included.
+        functions: the on-demand views that were computed.
         log: the offline log.
         engine: name of the offline engine.
         libraries: package → version, `python` and `headwater` among them.
@@ -192,6 +208,7 @@ class Manifest(Value, frozen=True, kw_only=True):
     spine: SavedSpine
     columns: tuple[SavedColumn, ...]
     views: tuple[SavedView, ...]
+    functions: tuple[SavedFunction, ...] = ()
     log: SavedLog
     engine: str
     libraries: Mapping[str, str]

@@ -18,7 +18,19 @@ import headwater as hw
 from headwater.offline.training_sets import folder as folders
 from headwater.offline.training_sets.manifest import decode, encode
 from headwater.offline.training_sets.writing import RowsWriter
-from tests.training_sets import COLUMNS, FEATURES, FILES, HOUR, PUSHED, T0, THING, Project, spine
+from tests.training_sets import (
+    COLUMNS,
+    FEATURES,
+    FILE_ROWS,
+    FILES,
+    HOUR,
+    PUSHED,
+    T0,
+    THING,
+    Project,
+    spine,
+    write_files,
+)
 
 
 @pytest.fixture(scope="module")
@@ -339,3 +351,41 @@ def test_progress_is_told(tmp_path):
         ("save training set things", 40, 40),
         ("verify training set things 1", 40, 40),
     ]
+
+
+@hw.on_demand(
+    inputs=[FILES["x"], hw.RequestField("hour", hw.Int64)],
+    features=[hw.Feature("scaled", hw.Float64), hw.Feature("early", hw.Bool)],
+)
+def scaled(x, hour):
+    return {"scaled": x * hour, "early": hour < 5}
+
+
+def test_on_demand_features_are_saved_and_verified(tmp_path):
+    project = Project(tmp_path / "p").filled()
+    with project.store as store:
+        store.apply([scaled])
+        rows = spine().append_column("hour", pa.array([i % 9 for i in range(40)]))
+        features = ["scaled:*", "pushed:p"]
+        made = store.save_training_set("things", rows, features, labels=["late"], include=("status", "event_time"))
+        history = store.get_historical_features(rows, features, include=("status", "event_time"))
+        assert made.to_arrow().equals(history.to_arrow()) and made.features == ["scaled", "early", "p"]
+        assert [f.name for f in made.manifest.functions] == ["scaled"]
+        assert {view.label for view in made.manifest.views} == {"files", "pushed"}
+        columns = {column.name: column for column in made.manifest.columns}
+        assert columns["scaled"].reference == "scaled@1.0.0:scaled" and columns["scaled"].fingerprint
+        assert made.verify().same
+        write_files(project.folder, [(k, h, 7.0, n, d) for k, h, _, n, d in FILE_ROWS])
+        report = made.verify()
+        names = {column.name for column in report.columns}
+        # a row without x has no result at all
+        assert names == {"scaled", "scaled__status", "early", "early__status"}
+        assert {column.view for column in report.columns} == {"scaled"}
+        assert {change.view for change in report.changes} == {"files"}
+    with hw.FeatureStore(project.folder, online="memory:", clock=lambda: project.now) as store:
+        write_files(project.folder, FILE_ROWS)
+        assert store.training_set("things").verify().same  # the function comes from the registry
+    (project.folder / "headwater.toml").write_text('project = "p"\n[offline]\nrun_code = false\n')
+    with hw.FeatureStore(project.folder, online="memory:", clock=lambda: project.now) as store:
+        report = store.training_set("things").verify()
+        assert report.verdict == "not rebuilt" and "run_code" in str(report)
