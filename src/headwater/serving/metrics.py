@@ -10,10 +10,11 @@ from headwater.online.connections import ConnectionCounts
 from headwater.online.fetching.fetcher import ReadCounts
 from headwater.online.reading.result import OnlineResult
 from headwater.serving.slots import Memory, Name, Slot
-from headwater.types import STATUSES
+from headwater.types import STATUSES, Status
 
 LOOKED_AT = 16
 """Of so many reads one is looked at for the newest event time."""
+_PRESENT = STATUSES.index(Status.PRESENT)
 COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
 SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SIZES = (1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0, 2_500.0, 5_000.0, 10_000.0, 100_000.0)
@@ -156,20 +157,26 @@ class Metrics:
     def served(self, result: OnlineResult) -> None:
         """The values of a read."""
         values = self._values
-        for group in result.status_groups():
-            view = result.view_name(group.view)
-            known = self._views.get(view)
-            if known is None:
-                known = self._views[view] = self._index(VALUES, view)
-            codes = group.codes.tobytes()
-            for code in {*codes}:
-                values[known + code] += len(group.columns) * codes.count(code)
+        if result.all_present:
+            for place, columns in enumerate(result.request.by_view):
+                values[self._of_view(result.view_name(place)) + _PRESENT] += len(columns) * len(result)
+        else:
+            for group in result.status_groups():
+                known, codes = self._of_view(result.view_name(group.view)), group.codes.tobytes()
+                for code in {*codes}:
+                    values[known + code] += len(group.columns) * codes.count(code)
         self._looked -= 1
         if self._looked <= 0:
             self._looked = LOOKED_AT
             for view, micros in result.newest_events().items():
                 place = self._index(NEWEST, view)
                 values[place] = max(values[place], micros / 1e6)
+
+    def _of_view(self, view: str) -> int:
+        known = self._views.get(view)
+        if known is None:
+            known = self._views[view] = self._index(VALUES, view)
+        return known
 
     def reads(self, counts: ReadCounts) -> None:
         """Take over what stood between reads and the online store since the last call."""

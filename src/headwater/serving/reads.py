@@ -11,14 +11,14 @@ import pyarrow as pa
 from headwater.async_store import AsyncFeatureStore
 from headwater.errors import Unavailable, brief
 from headwater.online.session import Session
-from headwater.serving.answers import Answer, invalid, json_answer, too_large
+from headwater.serving.answers import Answer, invalid, too_large
 from headwater.serving.bodies import ReadBody, ReadStream
 from headwater.serving.deadlines import Deadlines
 from headwater.serving.forms import ARROW
 from headwater.serving.metrics import Metrics
 from headwater.serving.values import entities, entity_count, stream_entities, stream_entity_count
 from headwater.wire.arrow_results import to_arrow_answer
-from headwater.wire.json_results import EXTRAS, to_json_document
+from headwater.wire.json_results import EXTRAS, to_json
 from headwater.wire.names import READ
 
 INCLUDABLE = tuple(EXTRAS)
@@ -88,7 +88,7 @@ async def read_features(
     metrics.served(result)
     if arrow:
         return Answer(to_arrow_answer(result, include), content_type=ARROW)
-    return json_answer(to_json_document(result, include))
+    return Answer(to_json(result, include))
 
 
 def _features(body: ReadBody | ReadStream) -> Any:

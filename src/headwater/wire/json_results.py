@@ -16,7 +16,7 @@ from headwater.online.reading.array_rows import RowTimes
 from headwater.online.reading.entities import EntityBatch
 from headwater.online.reading.result import OnlineResult
 from headwater.online.reading.view_read import ReadRequest
-from headwater.types import STATUSES, Timestamp
+from headwater.types import STATUSES, Status, Timestamp
 from headwater.wire.json_values import column_writer, from_json, plain_numbers, to_json
 from headwater.wire.results import (
     ReceivedRequest,
@@ -26,11 +26,28 @@ from headwater.wire.results import (
     schema_of,
 )
 
+STATUSES_ALONE = ("statuses",)
+"""What an answer has beside the columns unless a request says otherwise."""
 NEEDED = ("statuses", "event_times", "created_times", "read_at", "problems", "schema")
 """What a result is made again from."""
 Writer: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]
+_PRESENT = STATUSES.index(Status.PRESENT)
 _QUOTED = [msgspec.json.encode(status) for status in STATUSES]
 _NOTHING = msgspec.Raw(b"[]")
+_ENCODE = msgspec.json.Encoder().encode
+
+
+def to_json(result: OnlineResult, include: Sequence[str]) -> bytes:
+    """A result as JSON: `to_json_document` encoded, without its steps where all values are PRESENT.
+
+    Args:
+        result: the result.
+        include: what is wanted beside values, of `EXTRAS`.
+    """
+    if include != STATUSES_ALONE or not result.all_present:
+        return _ENCODE(to_json_document(result, include))
+    form = _form_of(result.request)
+    return b'{"columns":%b%b' % (_ENCODE(_columns(result, form)), form.all_present(len(result)))
 
 
 def to_json_document(result: OnlineResult, include: Sequence[str]) -> dict[str, Any]:
@@ -40,17 +57,21 @@ def to_json_document(result: OnlineResult, include: Sequence[str]) -> dict[str, 
         result: the result.
         include: what is wanted beside values, of `EXTRAS`.
     """
-    columns: dict[str, Any] = result.to_dict()
-    form = _form_of(result.request)
-    writers = form.others if plain_numbers([columns[name] for name in form.numbers]) else form.writers
-    for name, write in writers:
-        columns[name] = write(columns[name])
-    document: dict[str, Any] = {"columns": columns}
+    document: dict[str, Any] = {"columns": _columns(result, _form_of(result.request))}
     for name in include:
         document[name] = EXTRAS[name](result)
     if "schema" in include and (through := result.complete_through()):
         document["complete_through"] = through
     return document
+
+
+def _columns(result: OnlineResult, form: _Form) -> dict[str, Any]:
+    """Keys and features as what a JSON encoder writes."""
+    columns: dict[str, Any] = result.to_dict()
+    writers = form.others if plain_numbers([columns[name] for name in form.numbers]) else form.writers
+    for name, write in writers:
+        columns[name] = write(columns[name])
+    return columns
 
 
 class _Form(msgspec.Struct, frozen=True):
@@ -67,10 +88,23 @@ class _Form(msgspec.Struct, frozen=True):
     numbers: list[str]
     writers: list[tuple[str, Writer]]
     others: list[tuple[str, Writer]]
+    _present: dict[int, bytes] = {}
+
+    def all_present(self, rows: int) -> bytes:
+        """What follows the columns in an answer of so many rows whose values are all PRESENT."""
+        text = self._present.get(rows)
+        if text is None:
+            statuses = dict.fromkeys(self.names, _status_list(bytes((_PRESENT,)) * rows))
+            text = b',"statuses":%b}' % _ENCODE(statuses)
+            if len(self._present) < _KEPT_SIZES and len(text) <= _MOST_KEPT:
+                self._present[rows] = text
+        return text
 
 
 _known: dict[ReadRequest, _Form] = {}
 _KEPT = 256
+_KEPT_SIZES, _MOST_KEPT = 64, 32_768
+"""Of a form the statuses of so many sizes of answers are kept, each of so many bytes."""
 
 
 def _form_of(asked: ReadRequest) -> _Form:

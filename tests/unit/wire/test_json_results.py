@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Any
 
 from hypothesis import given, settings
@@ -15,7 +16,7 @@ from headwater.serving.answers import json_answer
 from headwater.serving.metrics import VALUES, Metrics, merged
 from headwater.testing import SCALE
 from headwater.types import STATUSES
-from headwater.wire.json_results import to_json_document
+from headwater.wire.json_results import STATUSES_ALONE, to_json, to_json_document
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 USER = hw.Entity("user", join_keys={"user": hw.Int64})
@@ -36,16 +37,24 @@ ROWS = st.dictionaries(
 
 
 @settings(max_examples=40 * SCALE, deadline=None)
-@given(ROWS, st.lists(st.integers(0, 6) | st.none(), max_size=40), st.sampled_from(["flag", "drop"]))
-def test_the_statuses_of_a_document_are_the_result_s(rows: dict[int, Any], users: list[int | None], stale: str) -> None:
+@given(ROWS, st.lists(st.integers(0, 6) | st.none(), max_size=40), st.sampled_from(["flag", "drop"]), st.booleans())
+def test_the_statuses_of_a_document_are_the_result_s(
+    rows: dict[int, Any], users: list[int | None], stale: str, whole: bool
+) -> None:
+    if whole:  # all PRESENT, which is written without looking at each
+        rows = {user: (min(hours, 1), a or 1, c or 0.5, d or "x") for user, (hours, a, c, d) in rows.items()}
+        users = [user for user in users if user in rows]
     with hw.FeatureStore.in_memory([FIRST, SECOND], clock=lambda: NOON) as store:
         for user, (hours, a, c, d) in rows.items():
             at = NOON - timedelta(hours=hours)
             store.write("first", [{"user": user, "at": at, "a": a, "b": 1, "c": c}])
             store.write("second", [{"user": user, "at": at, "d": d}])
         result = store.get_online_features(["first:*", "second:*"], {"user": users}, stale=stale)
-        document = json.loads(json_answer(to_json_document(result, ["statuses"])).body)
+        data = to_json(result, STATUSES_ALONE)
+        assert data == json_answer(to_json_document(result, ["statuses"])).body
+        document = json.loads(data)
         statuses = result.statuses
+        assert result.all_present == ({*chain(*statuses.values())} <= {"PRESENT"})
         assert document == {"columns": result.to_dict(), "statuses": statuses}
         assert list(document["statuses"]) == list(statuses) == ["a", "b", "c", "d"]
         codes = {name: [STATUSES[code] for code in column.tolist()] for name, column in result.status_codes().items()}

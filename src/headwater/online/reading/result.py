@@ -116,6 +116,7 @@ class OnlineResult:
         # of each column where a server has worked them out
         self._received_codes = codes
         self._groups: list[StatusGroup] | None = None
+        self._all_present: bool | None = None
 
     def __len__(self) -> int:
         return self._batch.size
@@ -433,6 +434,13 @@ class OnlineResult:
                 else:
                     self._groups += self._make_groups(view, columns)
         return self._groups
+
+    @property
+    def all_present(self) -> bool:
+        """Whether all values are PRESENT; nearly all reads are such, and it is cheaper to ask than `status_groups`."""
+        if self._all_present is None:
+            self._all_present = self._received_codes is None and all(map(self._is_plain, self._reads))
+        return self._all_present
 
     def _is_plain(self, read: AnsweredView) -> bool:
         """Whether all values of a view are PRESENT."""
