@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from headwater.types import ConsistencyLevel
@@ -163,6 +163,33 @@ class AsyncReads(Protocol):
 
     async def close(self) -> None:
         """Release the client; closing twice is a no-op."""
+        ...
+
+
+@runtime_checkable
+class Begun(Protocol):
+    """Asynchronous reads that can begin one without a task: where nothing stands between the keys and the rows."""
+
+    def begin(self, keys: Sequence[bytes], took: Callable[[list[bytes | None] | None], None]) -> bool:
+        """Begin an eventual read.
+
+        Args:
+            keys: order and repeats are kept.
+            took: is given the rows later, once, never within this call; None: `AsyncReads.read` says why there are
+                none. It raises nothing.
+
+        Returns:
+            Whether it was begun; else `took` is not called.
+        """
+        ...
+
+
+@runtime_checkable
+class Immediate(Protocol):
+    """Asynchronous reads of a store on this machine, whose rows are there at once."""
+
+    def now(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """As `OnlineStore.multi_get`."""
         ...
 
 

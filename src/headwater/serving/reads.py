@@ -18,7 +18,7 @@ from headwater.serving.forms import ARROW
 from headwater.serving.metrics import Metrics
 from headwater.serving.values import entities, entity_count, stream_entities, stream_entity_count
 from headwater.wire.arrow_results import to_arrow_answer
-from headwater.wire.json_results import EXTRAS, to_json
+from headwater.wire.json_results import EXTRAS, encoded_result
 from headwater.wire.names import READ
 
 INCLUDABLE = tuple(EXTRAS)
@@ -88,7 +88,7 @@ async def read_features(
     metrics.served(result)
     if arrow:
         return Answer(to_arrow_answer(result, include), content_type=ARROW)
-    return Answer(to_json(result, include))
+    return Answer(encoded_result(result, include))
 
 
 def _features(body: ReadBody | ReadStream) -> Any:

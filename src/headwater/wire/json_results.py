@@ -37,7 +37,7 @@ _NOTHING = msgspec.Raw(b"[]")
 _ENCODE = msgspec.json.Encoder().encode
 
 
-def to_json(result: OnlineResult, include: Sequence[str]) -> bytes:
+def encoded_result(result: OnlineResult, include: Sequence[str]) -> bytes:
     """A result as JSON: `to_json_document` encoded, without its steps where all values are PRESENT.
 
     Args:

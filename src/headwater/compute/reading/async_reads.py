@@ -23,11 +23,25 @@ from headwater.planning.resolve import ResolvedView
 from headwater.types import ConsistencyLevel, DType, StalePolicy
 
 
-class _Local:
-    """A store on this machine: its answer is there before a thread would be."""
+class _Plain:
+    """The reads of a store without an asynchronous client.
+
+    Args:
+        store: the store.
+    """
 
     def __init__(self, store: OnlineStore) -> None:
         self._store = store
+
+    async def close(self) -> None:
+        """Nothing of its own."""
+
+
+class _Local(_Plain):
+    """A store on this machine: its answer is there before a thread would be."""
+
+    def now(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        return self._store.multi_get(keys)
 
     async def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
         return self._store.multi_get(keys)
@@ -41,11 +55,8 @@ class _Local:
     ) -> Reading:
         return Reading(self._store.multi_get(keys), {})
 
-    async def close(self) -> None:
-        """Nothing of its own."""
 
-
-class _Threads(_Local):
+class _Threads(_Plain):
     """A store whose client blocks: it is asked on a thread."""
 
     async def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:

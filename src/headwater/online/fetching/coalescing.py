@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
@@ -17,6 +19,8 @@ else:
     asyncio = deferred("asyncio")
 
 Rows = list[bytes | None]
+Took: TypeAlias = Callable[[Rows | BaseException], None]
+Begin: TypeAlias = Callable[[Sequence[bytes], Callable[[Rows | None], None]], bool]
 MOST_KEYS = 512
 """Reads of more keys than this go alone; where so many have come together, those that follow wait for the next trip."""
 
@@ -25,7 +29,7 @@ _LOOK = 0.1
 
 
 class _Batch:
-    """Distinct keys of several reads."""
+    """Distinct keys of several reads of threads."""
 
     def __init__(self) -> None:
         self.places: dict[bytes, int] = {}
@@ -119,12 +123,36 @@ class Coalescer:
             self._next = None
 
 
-class _LoopTurn(_Batch):
-    """The reads of one turn of an event loop, each with the future that it waits for."""
+class _LoopTurn:
+    """The reads of one turn of an event loop, each with what takes its rows."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.waiting: list[tuple[Sequence[bytes], asyncio.Future[Rows]]] = []
+        self.waiting: list[tuple[Sequence[bytes], Took]] = []
+        self.size = 0
+
+    def add(self, keys: Sequence[bytes], took: Took) -> None:
+        self.waiting.append((keys, took))
+        self.size += len(keys)
+
+    def keys(self) -> Sequence[bytes]:
+        """Those of all, each once."""
+        if len(self.waiting) == 1:
+            return self.waiting[0][0]
+        return list(dict.fromkeys(chain.from_iterable(keys for keys, _ in self.waiting)))
+
+    def give(self, asked: Sequence[bytes], rows: Rows) -> None:
+        """Give each read its rows."""
+        if len(self.waiting) == 1:
+            self.waiting[0][1](rows)
+            return
+        found = dict(zip(asked, rows, strict=True))
+        for keys, took in self.waiting:
+            took([found[key] for key in keys])
+
+    def fail(self, bad: BaseException) -> None:
+        """Give each read the error."""
+        for _, took in self.waiting:
+            took(bad)
 
 
 class AsyncCoalescer:
@@ -134,13 +162,14 @@ class AsyncCoalescer:
 
     Args:
         get: one round trip.
+        begin: begins one without a task, as `powers.Begun.begin`; where it cannot, or gives no rows, `get` does.
 
     Attributes:
         reads, trips: how many reads came, and how many round trips they took.
     """
 
-    def __init__(self, get: Callable[[Sequence[bytes]], Awaitable[Rows]]) -> None:
-        self._get = get
+    def __init__(self, get: Callable[[Sequence[bytes]], Awaitable[Rows]], begin: Begin | None = None) -> None:
+        self._get, self._begin_trip = get, begin
         self._next: _LoopTurn | None = None
         self._under_way: set[asyncio.Task[None]] = set()
         self.reads = 0
@@ -155,35 +184,69 @@ class AsyncCoalescer:
         """The rows of some keys, in order."""
         if len(keys) > MOST_KEYS:
             return await self._get(keys)
-        self.reads += 1
+        coming: asyncio.Future[Rows] = asyncio.get_running_loop().create_future()
+        self.join(keys, partial(_settle, coming))
+        return await coming
+
+    def join(self, keys: Sequence[bytes], took: Took) -> None:
+        """As a call, for who does not wait.
+
+        Args:
+            keys: whose rows are wanted, in order.
+            took: is given the rows, or the error, later; once, and never within this call. It raises nothing.
+        """
         loop, turn = asyncio.get_running_loop(), self._next
-        if turn is None or len(turn.places) > MOST_KEYS:
+        if len(keys) > MOST_KEYS:
+            alone = _LoopTurn()
+            alone.add(keys, took)
+            self._go(loop, alone)
+            return
+        self.reads += 1
+        if turn is None or turn.size > MOST_KEYS:
             turn = self._next = _LoopTurn()
             loop.call_soon(self._begin, loop, turn)
-        coming: asyncio.Future[Rows] = loop.create_future()
-        turn.add(keys)
-        turn.waiting.append((keys, coming))
-        return await coming
+        turn.add(keys, took)
 
     def _begin(self, loop: asyncio.AbstractEventLoop, turn: _LoopTurn) -> None:
         if self._next is turn:
             self._next = None
         self.trips += 1
-        task = loop.create_task(self._run(turn))
+        self._go(loop, turn)
+
+    def _go(self, loop: asyncio.AbstractEventLoop, turn: _LoopTurn) -> None:
+        keys = turn.keys()
+        if self._begin_trip is None or not self._begin_trip(keys, partial(self._came, loop, turn, keys)):
+            self._run_in_task(loop, turn, keys)
+
+    def _came(
+        self, loop: asyncio.AbstractEventLoop, turn: _LoopTurn, keys: Sequence[bytes], rows: Rows | None
+    ) -> None:
+        if rows is None:
+            self._run_in_task(loop, turn, keys)
+        else:
+            turn.give(keys, rows)
+
+    def _run_in_task(self, loop: asyncio.AbstractEventLoop, turn: _LoopTurn, keys: Sequence[bytes]) -> None:
+        task = loop.create_task(self._run(turn, keys))
         # a loop itself holds its tasks but weakly
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
-    async def _run(self, turn: _LoopTurn) -> None:
+    async def _run(self, turn: _LoopTurn, keys: Sequence[bytes]) -> None:
         try:
-            rows = await self._get(list(turn.places))
+            rows = await self._get(keys)
         except BaseException as bad:
-            for _, coming in turn.waiting:
-                if not coming.done():
-                    coming.set_exception(bad)
+            turn.fail(bad)
             if not isinstance(bad, Exception):
                 raise
         else:
-            for keys, coming in turn.waiting:
-                if not coming.done():
-                    coming.set_result(turn.part(keys, rows))
+            turn.give(keys, rows)
+
+
+def _settle(coming: asyncio.Future[Rows], rows: Rows | BaseException) -> None:
+    if coming.done():
+        return
+    if isinstance(rows, BaseException):
+        coming.set_exception(rows)
+    else:
+        coming.set_result(rows)

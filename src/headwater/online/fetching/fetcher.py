@@ -17,7 +17,7 @@ from headwater.errors import ConsistencyLost, Unavailable
 from headwater.forks import OfOneProcess
 from headwater.online.base import OnlineStore
 from headwater.online.fetching.breaker import CircuitBreaker
-from headwater.online.powers import UNREAD, AsyncReads, LeveledReads, Reading
+from headwater.online.powers import UNREAD, AsyncReads, Begun, Immediate, LeveledReads, Reading
 from headwater.online.reading.reader import ClockCounts
 from headwater.online.rows.keys import META_PREFIX
 from headwater.online.session import Session
@@ -339,12 +339,41 @@ class AsyncFetcher(_Around):
     ) -> None:
         super().__init__(settings, name, token_key)
         self.reads = reads
+        shares = settings.coalesce or (settings.coalesce is None and not local)
+        # a breaker counts every failure, which tasks tell it
+        plain = self.cache is None and not settings.breaker_failures
+        self._now = reads.now if plain and not shares and isinstance(reads, Immediate) else None
+        begin = reads.begin if plain and isinstance(reads, Begun) else None
         self._shared = (
-            {level: coalescing.AsyncCoalescer(self._of(level)) for level in ConsistencyLevel}
-            if settings.coalesce or (settings.coalesce is None and not local)
+            {
+                level: coalescing.AsyncCoalescer(self._of(level), begin if level is _EVENTUAL else None)
+                for level in ConsistencyLevel
+            }
+            if shares
             else {}
         )
         self.coalescers = tuple(self._shared.values())
+        self._joined = self._shared[_EVENTUAL].join if self._shared and self.cache is None else None
+
+    def begin(self, keys: Sequence[bytes], took: Callable[[Rows | BaseException], None]) -> Rows | bool:
+        """Begin what `rows` does for `PLAIN`, without a task that waits.
+
+        Args:
+            keys: whose rows are wanted.
+            took: is given the rows, or the error, later; once, and never within this call. It raises nothing.
+
+        Returns:
+            The rows where they are there at once; True: they come; False: nothing was begun, and `rows` is the way.
+
+        Raises:
+            StoreError: the rows on this machine cannot be read; `rows` may do better.
+        """
+        if self._now is not None:
+            return self._now(keys)
+        if self._joined is None:
+            return False
+        self._joined(keys, took)
+        return True
 
     def _of(self, level: ConsistencyLevel) -> Callable[[Sequence[bytes]], Awaitable[Rows]]:
         ask = Ask(level)

@@ -437,7 +437,10 @@ class OnlineResult:
 
     @property
     def all_present(self) -> bool:
-        """Whether all values are PRESENT; nearly all reads are such, and it is cheaper to ask than `status_groups`."""
+        """Whether all values are known to be PRESENT, as nearly all are; cheaper than `status_groups`, which always says.
+
+        Where keys are repeated it is not known.
+        """
         if self._all_present is None:
             self._all_present = self._received_codes is None and all(map(self._is_plain, self._reads))
         return self._all_present

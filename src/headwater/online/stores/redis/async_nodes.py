@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +81,24 @@ class AsyncNode:
             return checked(answers, self.address, each)
         except (*AWAY, redis.exceptions.RedisError) as bad:
             raise translated(bad, self.address) from bad
+
+    def begin(self, command: Command, took: Callable[[Any], None]) -> bool:
+        """Send a command for who does not wait, where the connection is open; whether it was.
+
+        Args:
+            command: name and arguments.
+            took: is given the answer later; None where there is none, or it is an error, which `run` says.
+        """
+        line = self._line
+        if line is None or line.ended:
+            return False
+
+        def taken(answers: list[Any] | Exception) -> None:
+            refused = isinstance(answers, Exception) or isinstance(answers[0], Exception)
+            took(None if refused else answers[0])  # type: ignore[index]
+
+        line.send((command,), taken)
+        return True
 
     async def _connected(self, timeout: float | None) -> lines.Line:
         """A connection, which all who want one at this time share.

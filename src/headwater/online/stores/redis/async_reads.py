@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from headwater.errors import HeadwaterError, Unavailable, was_closed
@@ -29,6 +29,7 @@ class RedisReads:
         self.location = location
         self._cluster = Slots(location) if location.kind == "cluster" else None
         self._found = Nodes(location)
+        self._alone = self._found.alone
         self._nodes: dict[tuple[Address, bool], AsyncNode] = {}
         self._closed = False
 
@@ -58,6 +59,13 @@ class RedisReads:
         except StopIteration as done:
             found: Reading = done.value
             return found
+
+    def begin(self, keys: Sequence[bytes], took: Callable[[list[bytes | None] | None], None]) -> bool:
+        """As `Begun.begin`: of one server without replicas, once it is connected."""
+        if not self._alone or self._closed or not keys:
+            return False
+        node = self._nodes.get((self.location.hosts[0], False))
+        return node is not None and node.begin(("MGET", *keys), took)
 
     async def _answer(self, question: Question) -> list[Any] | HeadwaterError:
         if self._closed:

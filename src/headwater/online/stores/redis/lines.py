@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 from headwater.errors import needs_package
 
@@ -16,14 +17,33 @@ _NOT_YET = object()
 _LOST = "the server closed the connection"
 
 
+Took: TypeAlias = "Callable[[list[Any] | Exception], None]"
+"""Takes the answers to some commands, or why there are none; it raises nothing."""
+
+
 class _Asked:
     """Commands that were sent together, and those of their answers that have come."""
 
-    __slots__ = ("answers", "count", "future", "sent", "until")
+    __slots__ = ("answers", "count", "sent", "took", "until")
 
-    def __init__(self, future: asyncio.Future[list[Any]], count: int, sent: float, until: float) -> None:
-        self.future, self.count, self.sent, self.until = future, count, sent, until
+    def __init__(self, took: Took | None, count: int, sent: float, until: float) -> None:
+        self.took, self.count, self.sent, self.until = took, count, sent, until
         self.answers: list[Any] = []
+
+    def give(self, answer: list[Any] | Exception) -> None:
+        """Give the answers, or the error, to who asked; once."""
+        took, self.took = self.took, None
+        if took is not None:
+            took(answer)
+
+
+def _settle(future: asyncio.Future[list[Any]], answer: list[Any] | Exception) -> None:
+    if future.done():
+        return
+    if isinstance(answer, Exception):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)
 
 
 class Line(asyncio.Protocol):
@@ -74,19 +94,32 @@ class Line(asyncio.Protocol):
         Raises:
             ConnectionError, TimeoutError: there is no answer.
         """
+        future: asyncio.Future[list[Any]] = self._loop.create_future()
+        self.send(commands, partial(_settle, future), timeout)
+        return await future
+
+    def send(self, commands: Sequence[tuple[Any, ...]], took: Took, timeout: float | None = None) -> None:
+        """As `ask`, for who does not wait: the answers, or the error, are given later.
+
+        Args:
+            commands: name and arguments of each.
+            took: is given them, once, and never within this call.
+            timeout: seconds that the answers may take, where that is less than `patience`.
+
+        Raises:
+            ConnectionError: nothing can be asked any more.
+        """
         if self.ended:
             raise ConnectionError(_LOST)
         packed = [hiredis.pack_command(command) for command in commands]
         now = self._loop.time()
         until = now + (self._patience if timeout is None else min(timeout, self._patience))
-        asked = _Asked(self._loop.create_future(), len(packed), now, until)
-        self._asked.append(asked)
+        self._asked.append(_Asked(took, len(packed), now, until))
         if not self._unsent:
             self._loop.call_soon(self._send)
         self._unsent += packed
         if self._timer is None or until < self._due:
             self._look_at(until)
-        return await asked.future
 
     def _send(self) -> None:
         """Send what was asked in one turn of the event loop: each packet costs both ends more than a command does."""
@@ -107,8 +140,7 @@ class Line(asyncio.Protocol):
                 asked.answers.append(answer)
                 if len(asked.answers) == asked.count:
                     waiting.popleft()
-                    if not asked.future.done():
-                        asked.future.set_result(asked.answers)
+                    asked.give(asked.answers)
                 answer = reader.gets()
         except hiredis.HiredisError as bad:
             self.end(ConnectionError(f"not Redis's protocol: {bad}"))
@@ -128,8 +160,7 @@ class Line(asyncio.Protocol):
         self._close()
         waiting, self._asked = self._asked, deque()
         for asked in waiting:
-            if not asked.future.done():
-                asked.future.set_exception(why)
+            asked.give(why)
 
     def _look_at(self, when: float) -> None:
         """Look for what has waited for too long: one timer for all."""
@@ -146,8 +177,8 @@ class Line(asyncio.Protocol):
         if self._asked[0].sent + self._patience <= now:
             self.end(TimeoutError("no answer in time"))
             return
-        for asked in self._asked:
-            if asked.until <= now and not asked.future.done():
-                asked.future.set_exception(TimeoutError("no answer in time"))
+        for asked in list(self._asked):
+            if asked.until <= now:
+                asked.give(TimeoutError("no answer in time"))
         first = self._asked[0].sent + self._patience
-        self._look_at(min([first, *(asked.until for asked in self._asked if not asked.future.done())]))
+        self._look_at(min([first, *(asked.until for asked in self._asked if asked.took is not None)]))
