@@ -21,6 +21,8 @@ _HELD = 60.0
 """Seconds that a known key holds while the registry cannot be read."""
 _FRESH = 5.0
 """Seconds after a reading of the keys for which a key that is not among them does not exist."""
+_LONGEST, _MOST_CHECKED = 256, 1_024
+"""Bytes of an Authorization header that is kept with what it allows until the keys are read again, and how many are."""
 _NO_KEY = (
     "this server needs an API key: send 'Authorization: Bearer KEY' (in Python hw.Client(url, api_key=KEY)); "
     "'headwater keys create' makes one"
@@ -131,6 +133,8 @@ class KeyRing:
         self._keys: CachedValue[dict[str, Access]] = CachedValue(
             lambda: {key.id: Access(key) for key in load()}, {}, READ_EVERY
         )
+        self._checked: dict[bytes, Access] = {}
+        self._checked_against: object = None
 
     async def read(self) -> None:
         """Read them once; where the registry cannot be read, those of before hold for a while."""
@@ -145,6 +149,14 @@ class KeyRing:
         if self._keys.age > _HELD:
             raise busy("Unavailable", "the registry cannot be read, so that no key can be checked: try again")
 
+    @property
+    def checked(self) -> dict[bytes, Access]:
+        """Header → what it allows, of the keys that were found valid since they were read last."""
+        keys = self._keys.value
+        if self._checked_against is not keys:
+            self._checked, self._checked_against = {}, keys
+        return self._checked
+
     def access(self, headers: Mapping[bytes, bytes]) -> Access:
         """What a request with these headers may do.
 
@@ -152,7 +164,12 @@ class KeyRing:
             AccessDenied: there is no valid key.
             Refused: 503: the registry cannot be read, so that no key can be checked.
         """
-        kind, _, text = headers.get(b"authorization", b"").partition(b" ")
+        given = headers.get(b"authorization", b"")
+        access = self.checked.get(given)
+        if access is not None and access.key is not None and access.key.holds(self._clock()):
+            self.check_age()
+            return access
+        kind, _, text = given.partition(b" ")
         if kind != b"Bearer" and kind.lower() != b"bearer":
             raise AccessDenied(_NO_KEY)
         key = text.strip().decode("latin-1")
@@ -160,6 +177,8 @@ class KeyRing:
         known = None if access is None else access.key
         if is_key(key, known) and access is not None and known is not None and known.holds(self._clock()):
             self.check_age()
+            if len(given) <= _LONGEST and len(self.checked) < _MOST_CHECKED:
+                self.checked[given] = access
             return access
         if self._keys.age > _FRESH:
             raise busy("Unavailable", "the registry cannot be read, so that this key cannot be checked: try again")

@@ -75,6 +75,11 @@ def busy(name: str, detail: str) -> Refused:
     return Refused(Problem(503, name, detail, headers={"Retry-After": str(RETRY_AFTER)}))
 
 
+def stopping() -> Refused:
+    """503: this server is about to stop."""
+    return busy("ShuttingDown", "this server is about to stop: ask another, or again")
+
+
 def other(status: int, name: str, detail: str, headers: Mapping[str, str] | None = None) -> Refused:
     """Any other refusal."""
     return Refused(Problem(status, name, detail, headers=headers or {}))

@@ -12,9 +12,13 @@ import httptools
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from headwater.serving.answers import headers_of
+from headwater.serving.answers import Answer, headers_of
+from headwater.serving.bodies import BODY
 from headwater.serving.exchange import Exchange, head_of
+from headwater.serving.heads import Head
+from headwater.serving.quick import Quick, Waiting
 from headwater.serving.server_log import INVALID
+from headwater.wire.names import READ
 from headwater.wire.problems import Problem
 
 MOST_HEAD = 131_072
@@ -59,9 +63,17 @@ class BoundedConnection(HttpToolsProtocol):
     """Whether the request that is being parsed offers another protocol: it is parsed again without that."""
     _deaf = False
     """Whether what comes is not listened to any more."""
-    _answering: Exchange | None = None
+    _answering: Exchange | Waiting | None = None
     """The last one that was begun to be answered; `cycle`, as uvicorn calls it, is the last one that came."""
+    _fresh: tuple[Exchange, Any] | None = None
+    """One whose head has come, and its application: it is begun once all that came was parsed, or it is complete."""
+    _head: Head | None = None
+    """Its head, where it asks for a plain read that may be answered without a task."""
+    _between = True
+    """Whether what comes next begins a request."""
     _timer: asyncio.TimerHandle | None = None
+    _served = False
+    """Whether an answer was given."""
     _since = 0.0
     """When the last answer was given; at first, when the connection began."""
 
@@ -73,6 +85,7 @@ class BoundedConnection(HttpToolsProtocol):
         proxied = isinstance(self.app, ProxyHeadersMiddleware)
         # of the two only requests that a proxy has forwarded need the first
         self._direct_app: Any = self.app.app if proxied else self.app
+        self._quick: Quick = self._direct_app.quick
 
     # its life
 
@@ -99,7 +112,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     def _look(self) -> None:
         """End a connection whose head is under way for too long, or on which nothing was asked for a while."""
-        since, patience = self._since, SILENT_SECONDS if self.cycle is None else self.timeout_keep_alive
+        since, patience = self._since, self.timeout_keep_alive if self._served else SILENT_SECONDS
         if self._head_since is not None:
             since, patience = self._head_since, HEAD_SECONDS
         elif self._busy:
@@ -133,6 +146,11 @@ class BoundedConnection(HttpToolsProtocol):
         """Take some bytes; a head that is too long, or takes too long, ends the connection."""
         if self._deaf:
             return
+        alone = self._between and not self._busy
+        if alone and not self.transport.is_closing():
+            known = self._quick.find(data)
+            if known is not None and self._answer_quickly(*known):
+                return
         begun, self._segment = self._head_since is not None, len(data)
         self._least = self._least + len(data) if begun else len(data)
         self._most += len(data)
@@ -143,6 +161,11 @@ class BoundedConnection(HttpToolsProtocol):
                 self.logger.warning(INVALID)
                 self._refuse(_NO_HTTP)
             return
+        finally:
+            if self._fresh is not None:
+                self._begin(*self._fresh)
+        if alone and self._between and self._head is not None:
+            self._quick.keep(data, self._head)
         if self._head_since is None:
             return
         if self._least > MOST_HEAD:
@@ -169,6 +192,7 @@ class BoundedConnection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A head begins."""
         self._head_since = self.loop.time()
+        self._between, self._head = False, None
         self._most = self._segment
         self.url, self.headers = b"", []
 
@@ -205,8 +229,11 @@ class BoundedConnection(HttpToolsProtocol):
         before, exchange = self.cycle, Exchange(self, scope, _is_kept(parser, version), held_back)
         self.cycle = exchange
         app = self.app if b"x-forwarded-for" in names or b"x-forwarded-proto" in names else self._direct_app
+        plain = exchange.keep_alive and not held_back and app is self._direct_app and len(names) == len(self.headers)
+        if plain and path == READ and scope["method"] == "POST":
+            self._head = self._quick.head_of(names)
         if before is None or before.response_complete:
-            self._begin(exchange, app)
+            self._fresh = exchange, app
         else:
             # a request that came before the answer to the one before it
             self.flow.pause_reading()
@@ -248,13 +275,56 @@ class BoundedConnection(HttpToolsProtocol):
         """The request is complete."""
         if self._offered:
             return
-        self._least = 0
-        if not self.cycle.response_complete:
-            self.cycle.complete()
+        self._least, self._between = 0, True
+        exchange = self.cycle
+        if exchange.response_complete:
+            return
+        exchange.complete()
+        if self._fresh is not None:
+            head = None if self.transport.is_closing() else self._head
+            if head is None or not self._answer_quickly(head, exchange.scope[BODY]):
+                self._begin(*self._fresh)
+            else:
+                exchange.response_complete = True
+                self._fresh = None
 
     # its answer
 
+    def _answer_quickly(self, head: Head, body: bytes) -> bool:
+        """Answer a plain read without a task, or begin to; whether it was."""
+        if self.flow.write_paused:
+            return False
+        found = self._quick.begin(head, body, self.loop, self._send_late)
+        if found is None:
+            return False
+        if isinstance(found, Waiting):
+            self.cycle = self._answering = found
+        else:
+            self._send(*found, close=False)
+            self.on_response_complete()
+        return True
+
+    def _send_late(self, waiting: Waiting, answer: Answer, request_id: bytes) -> None:
+        """Send the answer to a plain read whose rows have come."""
+        if self.transport.is_closing():
+            return
+        close = not waiting.keep_alive or self._direct_app.draining
+        self._send(answer, request_id, close)
+        if close:
+            self.transport.close()
+        self.on_response_complete()
+
+    def _send(self, answer: Answer, request_id: bytes, close: bool) -> None:
+        if answer.status == 200 and not close:
+            # of all plain reads
+            head = _READ_HEAD % (len(answer.body), request_id)
+        else:
+            headers = headers_of(answer, request_id)
+            head = head_of(answer.status, [*headers, (b"connection", b"close")] if close else headers)
+        self.transport.write(head + answer.body)
+
     def _begin(self, exchange: Exchange, app: Any) -> None:
+        self._fresh = None
         self._answering = exchange
         exchange.task = self.loop.create_task(exchange.run(app))
         self.tasks.add(exchange.task)
@@ -262,6 +332,7 @@ class BoundedConnection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """An answer is given: the next request of those that wait, or silence for a while."""
         self.server_state.total_requests += 1
+        self._served = True
         self._since = self.loop.time()
         if self.transport.is_closing():
             return
@@ -283,6 +354,9 @@ class BoundedConnection(HttpToolsProtocol):
             self.transport.close()
 
 
+_READ_HEAD = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\nheadwater-request-id: %b\r\n\r\n"
+)
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
 
 

@@ -59,6 +59,12 @@ class KeyLimits:
             use.until = used + 1 / self._rate
         use.under_way += 1
 
+    def take_back(self, key: str) -> None:
+        """Undo an `enter`, of a request that is begun once more."""
+        self.leave(key)
+        if self._rate:
+            self._uses[key].until -= 1 / self._rate
+
     def leave(self, key: str) -> None:
         """End a request that `enter` began."""
         self._uses[key].under_way -= 1

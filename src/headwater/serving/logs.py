@@ -51,11 +51,11 @@ class Log:
         """What happens all the time."""
         self._write("info", event, fields)
 
-    def failure(self, event: str, **fields: Any) -> None:
-        """An error that is being handled, with where it came from: code alone, for its message may hold values."""
-        kind, _, trace = sys.exc_info()
-        places = [f"{place.filename}:{place.lineno} {place.name}" for place in traceback.extract_tb(trace)]
-        self.error(event, error=kind.__name__ if kind else "", trace=places[-12:], **fields)
+    def failure(self, event: str, bad: BaseException, **fields: Any) -> None:
+        """An error, with where it came from: code alone, for its message may hold values."""
+        trace = traceback.extract_tb(bad.__traceback__)
+        places = [f"{place.filename}:{place.lineno} {place.name}" for place in trace]
+        self.error(event, error=type(bad).__name__, trace=places[-12:], **fields)
 
     def _write(self, level: str, event: str, fields: dict[str, Any]) -> None:
         if LEVELS.index(level) > self._most:

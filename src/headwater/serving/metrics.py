@@ -124,6 +124,10 @@ class Metrics:
         """A request came."""
         self._values[self._under_way] += 1.0
 
+    def never_began(self) -> None:
+        """What was begun will be begun once more: nothing came of it."""
+        self._values[self._under_way] -= 1.0
+
     def ended(self, route: str, status: int, seconds: float) -> None:
         """It was answered; 0: it was not, since the client went away."""
         values = self._values

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from headwater.async_store import AsyncFeatureStore
 from headwater.errors import Unavailable, brief
+from headwater.online.reading.result import OnlineResult
 from headwater.online.session import Session
 from headwater.serving.answers import Answer, invalid, too_large
 from headwater.serving.bodies import ReadBody, ReadStream
@@ -18,6 +19,7 @@ from headwater.serving.forms import ARROW
 from headwater.serving.metrics import Metrics
 from headwater.serving.values import entities, entity_count, stream_entities, stream_entity_count
 from headwater.wire.arrow_results import to_arrow_answer
+from headwater.wire.arrow_streams import MOST_COLUMNS
 from headwater.wire.json_results import EXTRAS, encoded_result
 from headwater.wire.names import READ
 
@@ -56,7 +58,7 @@ async def read_features(
     Raises:
         HeadwaterError, Refused: as the store says, or a request that means nothing.
     """
-    features, include = _features(body), _included(body.include)
+    features, include = features_of(body), included(body.include)
     own = _duration("deadline_ms", body.deadline_ms)
     budget = _duration("refresh_budget_ms", body.refresh_budget_ms)
     asked: Any = body.entities
@@ -82,23 +84,49 @@ async def read_features(
                 budget,
             )
     except TimeoutError:
-        raise Unavailable(f"the {part} gave no answer within {deadline:g} s") from None
-    if len(result) or include != _DESCRIPTION:
-        metrics.batch(READ, result.service or "", len(result))
-    metrics.served(result)
+        raise too_late(part, deadline) from None
+    count_read(metrics, result, include)
     if arrow:
         return Answer(to_arrow_answer(result, include), content_type=ARROW)
     return Answer(encoded_result(result, include))
 
 
-def _features(body: ReadBody | ReadStream) -> Any:
+def too_late(part: str, deadline: float) -> Unavailable:
+    """The error of a read that some part did not answer in time."""
+    return Unavailable(f"the {part} gave no answer within {deadline:g} s")
+
+
+def count_read(metrics: Metrics, result: OnlineResult, include: tuple[str, ...]) -> None:
+    """Count what a read serves."""
+    if len(result) or include != _DESCRIPTION:
+        metrics.batch(READ, result.service or "", len(result))
+    metrics.served(result)
+
+
+def check_width(body: ReadBody | ReadStream) -> None:
+    """Refuse a read of too many features.
+
+    Raises:
+        Refused: 413.
+    """
+    if body.features is not None and len(body.features) > MOST_COLUMNS:
+        found = f"{len(body.features):,} in one request, at most {MOST_COLUMNS:,}"
+        raise too_large(f"features: {found}: read them in parts")
+
+
+def features_of(body: ReadBody | ReadStream) -> Any:
+    """What a request reads: references, or the name of a service.
+
+    Raises:
+        Refused: 400: neither, or both.
+    """
     if (body.features is None) == (body.service is None):
         raise invalid("give either features (a list of references such as 'weather:temp') or service (a name)")
     return body.service if body.features is None else body.features
 
 
 @lru_cache(maxsize=64)
-def _included(names: tuple[str, ...]) -> tuple[str, ...]:
+def included(names: tuple[str, ...]) -> tuple[str, ...]:
     """What is included, each once."""
     unknown = next((name for name in names if name not in INCLUDABLE), None)
     if unknown is not None:

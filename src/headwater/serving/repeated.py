@@ -26,9 +26,9 @@ async def repeat(log: Log, what: str, seconds: float, step: Callable[[], Awaitab
         await asyncio.sleep(seconds)
         try:
             await step()
-        except Exception:
+        except Exception as bad:
             if time.monotonic() - logged >= LOGGED_EVERY:
                 logged = time.monotonic()
-                log.failure("background task failed", task=what)
+                log.failure("background task failed", bad, task=what)
         else:
             logged = float("-inf")

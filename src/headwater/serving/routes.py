@@ -20,7 +20,7 @@ from headwater.online.session import Session
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.registry.api_keys import ADMIN, READ, WRITE
 from headwater.serving.access import Access, KeyRing
-from headwater.serving.answers import Answer, busy, json_answer, other, too_large
+from headwater.serving.answers import Answer, busy, json_answer, other
 from headwater.serving.bodies import DeleteBody, DeleteStream, ReadBody, ReadStream, WriteBody, WriteStream, decoded
 from headwater.serving.catalog import check_shown, covered, listed, shown
 from headwater.serving.deadlines import Deadlines
@@ -31,15 +31,14 @@ from headwater.serving.kept_status import exposed, kept_status
 from headwater.serving.metrics import Metrics
 from headwater.serving.openapi import document
 from headwater.serving.page import POLICY, page
-from headwater.serving.reads import read_features
+from headwater.serving.reads import check_width, read_features
 from headwater.serving.settings import ServerSettings
 from headwater.serving.writes import change_rows
 from headwater.wire import names
-from headwater.wire.arrow_streams import MOST_COLUMNS
 from headwater.wire.status import status_document
 
 _HOST = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}")
-_LARGE = 256 * 1024
+LARGE = 256 * 1024
 """Bytes of a body that take milliseconds to be read."""
 
 T = TypeVar("T")
@@ -146,9 +145,7 @@ class Routes:
         request.access.check(READ)
         settings = self.settings
         body, table = await self._given(request, READS, ReadBody, ReadStream, settings.most_entities)
-        if body.features is not None and len(body.features) > MOST_COLUMNS:
-            found = f"{len(body.features):,} in one request, at most {MOST_COLUMNS:,}"
-            raise too_large(f"features: {found}: read them in parts")
+        check_width(body)
         if request.access.limited:
             snapshot = await self._snapshot()
             if body.features is not None:
@@ -291,7 +288,7 @@ class Routes:
 
 async def _of_body(request: Request, threads: Threads, work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
     """Work that takes as long as a request's body is: on a thread, where that would hold up all others."""
-    return await threads.run(work, *args, **options) if len(request.body) > _LARGE else work(*args, **options)
+    return await threads.run(work, *args, **options) if len(request.body) > LARGE else work(*args, **options)
 
 
 def _parameters(query: bytes, *known: str) -> dict[str, str]:

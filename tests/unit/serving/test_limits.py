@@ -70,7 +70,7 @@ def test_a_request_that_is_refused_has_no_effect_and_is_counted(call: Caller) ->
     call.app.keys = KeyRing(store.registry.api_keys.all, lambda: NOON)
     keys = [store.registry.api_keys.create(name, ["read", "write"])[0] for name in "ab"]
     call.runner.run(call.app.keys.read())
-    call.app._limits = KeyLimits(2.0, 0, lambda: 0.0)
+    call.app.limits = KeyLimits(2.0, 0, lambda: 0.0)
     answers = []
     for _ in range(4):
         body = {"view": "events", "rows": [ROW]}

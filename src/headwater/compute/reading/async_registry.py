@@ -21,6 +21,11 @@ class AsyncRegistry:
         self._registry = registry
         self._asking = False
 
+    @property
+    def fresh(self) -> RegistrySnapshot | None:
+        """As it was read last; None where it has to be read again."""
+        return None if self._registry.due else self._registry.latest
+
     async def snapshot(self) -> RegistrySnapshot:
         """As `RegistryReader.snapshot`; one call waits, on a thread, others go on with what is known, unless it is old.
 

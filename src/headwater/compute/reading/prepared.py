@@ -326,6 +326,16 @@ class PreparedReader(forks.OfOneProcess):
         age = None if max_age is None else duration_argument(max_age)
         return ReadArguments(self._reader, ask, at, ahead, policy, age, self._functions, request)
 
+    def plain_arguments(self) -> ReadArguments | None:
+        """The arguments of a read that gives none; None where it does more than get rows and decode them.
+
+        Raises:
+            ChangeRefused: as `read`.
+        """
+        if self.due or self._blind or self._asks or self._level is not None or self._context.claims.reads_due:
+            return None
+        return self.arguments(None, None, None, _FLAG, None, None, None)
+
     @property
     def due(self) -> bool:
         """Whether the next read looks at the registry first: it is time, or another read saw it changed."""

@@ -218,9 +218,7 @@ class AsyncCoalescer:
         if self._begin_trip is None or not self._begin_trip(keys, partial(self._came, loop, turn, keys)):
             self._run_in_task(loop, turn, keys)
 
-    def _came(
-        self, loop: asyncio.AbstractEventLoop, turn: _LoopTurn, keys: Sequence[bytes], rows: Rows | None
-    ) -> None:
+    def _came(self, loop: asyncio.AbstractEventLoop, turn: _LoopTurn, keys: Sequence[bytes], rows: Rows | None) -> None:
         if rows is None:
             self._run_in_task(loop, turn, keys)
         else:

@@ -437,7 +437,7 @@ class OnlineResult:
 
     @property
     def all_present(self) -> bool:
-        """Whether all values are known to be PRESENT, as nearly all are; cheaper than `status_groups`, which always says.
+        """Whether all values are known to be PRESENT, as those of nearly all reads are; cheaper than `status_groups`.
 
         Where keys are repeated it is not known.
         """
