@@ -332,7 +332,8 @@ class PreparedReader(forks.OfOneProcess):
         Raises:
             ChangeRefused: as `read`.
         """
-        if self.due or self._blind or self._asks or self._level is not None or self._context.claims.reads_due:
+        more = self._blind or self._asks or self._level is not None or self._functions is not None
+        if more or self.due or self._context.claims.reads_due:
             return None
         return self.arguments(None, None, None, _FLAG, None, None, None)
 
