@@ -20,13 +20,14 @@ from headwater.planning.snapshot import ViewVersion
 
 if TYPE_CHECKING:
     from headwater.definitions import fingerprint as fingerprints
-    from headwater.definitions import source_checks
+    from headwater.definitions import source_checks, view_tables
     from headwater.offline.base import OfflineEngine
     from headwater.planning import tables
 else:
     fingerprints = deferred("headwater.definitions.fingerprint")
     tables = deferred("headwater.planning.tables")
     source_checks = deferred("headwater.definitions.source_checks")  # SQLGlot takes long to import
+    view_tables = deferred("headwater.definitions.view_tables")
 
 
 class BoundSources:
@@ -93,6 +94,11 @@ class BoundSources:
             for view in views
             if (view.name in self._rows or view.name in self._inner) and isinstance(view.source, Source)
         }
+
+        for view in views:
+            for name, table in self._inner.get(view.name, {}).items():
+                if isinstance(view.source, SQLSource) and name in view.source.tables:
+                    replaced[id(view.source.tables[name])] = table
 
         def schema(source: Source) -> pa.Schema | source_checks.Read | None:
             instead = replaced.get(id(source))
@@ -180,6 +186,9 @@ def with_parts(definitions: Iterable[Any]) -> list[Any]:
 def _parts(item: Any) -> Iterable[Any]:
     if isinstance(item, FeatureView):
         yield from (entity for entity in item.entities if isinstance(entity, Entity))
+        for table in view_tables.view_tables(item.source):
+            yield from _parts(table.view)
+            yield table.view
     if isinstance(item, (FeatureService, OnDemandFeatureView)):
         for view in _views_of(item):
             yield from _parts(view)

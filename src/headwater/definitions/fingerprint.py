@@ -16,6 +16,7 @@ from headwater.definitions.defaults import canonical, encode_value
 from headwater.definitions.feature import Feature
 from headwater.definitions.sources import TEXT_SOURCES, CSVSource, JSONSource, PushSource, Source, SQLSource
 from headwater.definitions.view import FeatureView
+from headwater.definitions.view_tables import ViewTable
 from headwater.digests import blake2b
 from headwater.types import DType
 
@@ -55,10 +56,22 @@ def _source_meaning(source: Source, columns: frozenset[str] | None = None, *, of
         meaning["query"] = query_parts.canonical_sql(source.query) if part is None else part.text
         read = None if part is None else part.names
         tables = sorted(source.tables.items())
-        meaning["tables"] = {name: _source_meaning(table, read, of_query=True) for name, table in tables}
+        meaning["tables"] = {
+            name: _table_meaning(table, query_parts.names_of(source.query) if part is None else read)
+            if isinstance(table, ViewTable)
+            else _source_meaning(table, read, of_query=True)
+            for name, table in tables
+        }
     if isinstance(source, PushSource) and source.schema is not None:
         meaning |= _schema_meaning(source.schema, columns) or ({} if columns else {"schema": {}})
     return meaning
+
+
+def _table_meaning(table: ViewTable, names: frozenset[str] | None) -> dict[str, Any]:
+    """What of a view makes the rows of the table that it is: of its features those that the query reads."""
+    prints = ColumnFingerprints(table.view)
+    read = {name: prints[name] for name in sorted(table.names_in(names))}
+    return {"kind": table.kind, "view": table.view.name, "features": read}
 
 
 def _schema_meaning(schema: Mapping[str, Any], columns: frozenset[str] | None) -> dict[str, Any]:

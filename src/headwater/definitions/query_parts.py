@@ -106,6 +106,11 @@ def part_of(query: str, columns: Iterable[str]) -> Part:
     return Part(text, frozenset().union(*known) if len(known) == len(names) else None)
 
 
+def names_of(query: str) -> frozenset[str] | None:
+    """The columns that a query may read are among these names, in lower case; None where they cannot be told."""
+    return _whole(query).names
+
+
 @lru_cache(maxsize=8)
 def _parsed(query: str) -> exp.Expression | None:
     """The tree of a query, which nobody changes."""

@@ -22,6 +22,7 @@ from headwater.definitions.sources import (
     TableSource,
 )
 from headwater.definitions.view import FeatureView
+from headwater.definitions.view_tables import ViewTable, view_tables
 from headwater.errors import FormatError
 from headwater.types import DType
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 else:
     csv_format = deferred("headwater.definitions.csv_format")
 
-FORMAT = 3
+FORMAT = 4
 """The greatest that is read here; a definition is written in the least that says all of it."""
 
 PLACE = "registry"
@@ -87,6 +88,8 @@ def source_to_dict(source: Source) -> dict[str, Any]:
         case SQLSource():
             data["query"] = source.query
             data["tables"] = [[name, source_to_dict(table)] for name, table in source.tables.items()]
+        case ViewTable():
+            data["view"] = view_to_dict(source.view)
         case PushSource() if source.schema is not None:
             data["schema"] = [[name, str(dtype)] for name, dtype in source.schema.items()]
     return data
@@ -120,6 +123,8 @@ def source_from_dict(data: Mapping[str, Any]) -> Source:
         case "sql":
             tables = {name: source_from_dict(table) for name, table in data["tables"]}
             return SQLSource(data["query"], tables=tables, **times)
+        case "view":
+            return ViewTable(view=view_from_dict(data["view"]), **times)
         case "table":
             return TableSource(**times)
         case "push":
@@ -220,7 +225,7 @@ def view_to_dict(view: FeatureView) -> dict[str, Any]:
     """A view as plain data, its entities within, so that a version never changes with them."""
     windows = {} if not view.aggregations else {"columns": _columns(view.columns)}
     return {
-        "format": 3 if windows else 2 if _is_new(view.source) else 1,
+        "format": _format(view),
         "name": view.name,
         "version": view.version,
         "entities": [entity_to_dict(entity) for entity in view.entities],
@@ -271,6 +276,13 @@ def _check_format(data: Mapping[str, Any], what: str) -> None:
         raise FormatError(
             f"{what} {data.get('name')!r} has format {data['format']}; this headwater reads {FORMAT}: upgrade it"
         )
+
+
+def _format(view: FeatureView) -> int:
+    """The least format that says all of a view."""
+    if any(True for _ in view_tables(view.source)):
+        return 4
+    return 3 if view.aggregations else 2 if _is_new(view.source) else 1
 
 
 def _is_new(source: Source) -> bool:

@@ -36,7 +36,8 @@ from headwater.definitions.sources import (
     SQLSource,
 )
 from headwater.definitions.time_zones import time_zone
-from headwater.definitions.view import FeatureView
+from headwater.definitions.view import FeatureSelection, FeatureView
+from headwater.definitions.view_tables import ViewTable, table_problems
 from headwater.definitions.window_checks import aggregation_column_problems
 from headwater.errors import HeadwaterError, UsageError, listing, nearest
 from headwater.types import DType, Timestamp, castable, declare_hint, key_castable
@@ -112,6 +113,8 @@ def check_settings(source: Any, where: str = "source") -> Iterator[str]:
         yield from _check_schema(source.schema, where)
     if isinstance(source, SQLSource):
         yield from _check_query(source, where)
+    if isinstance(source, ViewTable) and where == "source":
+        yield f"{where}: a view is not a source: select from it, hw.SQLSource('SELECT … FROM v', tables={{'v': {source.view.name}}}, …)"
 
 
 def _check_schema(schema: Any, where: str) -> Iterator[str]:
@@ -128,9 +131,15 @@ def _check_query(source: SQLSource, where: str) -> Iterator[str]:
         yield f"{where}.tables: must map names to sources, not {source.tables!r}"
         return
     for name, table in source.tables.items():
+        inside = f"{where}.tables[{name!r}]"
         if isinstance(table, PushSource):
-            yield f"{where}.tables[{name!r}]: a push source has no table to query; its rows are in the offline log"
-        yield from check_settings(table, f"{where}.tables[{name!r}]")
+            yield f"{inside}: a push source has no table to query; its rows are in the offline log: give the view of it"
+        if isinstance(table, ViewTable):
+            yield from (f"{inside}: {problem}" for problem in table_problems(table))
+        if isinstance(table, FeatureSelection):
+            yield f"{inside}: give the view itself, not a selection of its features: the query names those it reads"
+            continue
+        yield from check_settings(table, inside)
     if not is_text(source.query):
         yield f"{where}.query: must be a SELECT, not {source.query!r}"
         return

@@ -18,9 +18,10 @@ from headwater.types import DType
 from headwater.urls import shown_location
 
 if TYPE_CHECKING:
-    from headwater.definitions import csv_format
+    from headwater.definitions import csv_format, view_tables
 else:
     csv_format = deferred("headwater.definitions.csv_format")
+    view_tables = deferred("headwater.definitions.view_tables")
 
 LACKING = b"headwater.lacking"
 """In the metadata of a column of a source: which files lack it (text)."""
@@ -186,15 +187,22 @@ class _Query(Source, frozen=True):
 
 
 class SQLSource(_Query, frozen=True, kw_only=True):
-    """A query over other sources.
+    """A query over other sources and over all rows of other views.
 
     Attributes:
         query: one SELECT in DuckDB's dialect.
-        tables: the name of a table in the query → the source that it reads.
+        tables: the name of a table in the query → the source that it reads. A feature view given here is kept as a
+            `ViewTable`: all of its rows, with the columns `event_time` and `known_at`.
     """
 
     kind: ClassVar[str] = "sql"
-    tables: Mapping[str, Source] = msgspec.field(default_factory=dict)
+    tables: Mapping[str, Any] = msgspec.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.tables, Mapping) and any(not isinstance(t, Source) for t in self.tables.values()):
+            tables = {name: view_tables.as_source(table) for name, table in self.tables.items()}
+            force_setattr(self, "tables", tables)
 
     def __hash__(self) -> int:
         return hash((self.query, tuple(self.tables)))

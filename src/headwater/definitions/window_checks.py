@@ -10,6 +10,7 @@ from headwater.definitions.aggregation_checks import column_problems, view_probl
 from headwater.definitions.feature import Feature
 from headwater.definitions.sources import TEXT_SOURCES, PushSource, Source
 from headwater.definitions.view import FeatureView
+from headwater.definitions.view_tables import view_tables
 from headwater.errors import nearest
 from headwater.types import DType
 
@@ -28,6 +29,11 @@ def window_view_problems(view: FeatureView) -> list[str]:
     source = view.source
     if isinstance(source, Source) and source.event_time is None:
         problems.append("source: a window view needs events, whose source names its event_time=")
+    if any(True for _ in view_tables(source)):
+        problems.append(
+            "source: a window view cannot have a query over other views yet: aggregate the rows of a source, or compute "
+            "the aggregates in the query and declare them as features"
+        )
     for name, dtype in view.columns.items():
         if name not in view.columns_read:
             read = ", ".join(view.columns_read) or "none"

@@ -13,6 +13,7 @@ from headwater.definitions.aggregation import Aggregation
 from headwater.definitions.entity import Entity
 from headwater.definitions.fingerprint import fingerprint
 from headwater.definitions.on_demand import OnDemandFeatureView
+from headwater.definitions.query_checks import query_problems
 from headwater.definitions.reading import names_read
 from headwater.definitions.service import FeatureService
 from headwater.definitions.source_checks import Read, Schemas, undeclared_event_id
@@ -34,6 +35,7 @@ from headwater.planning.kept_types import kept_types
 from headwater.planning.numbering import choose
 from headwater.planning.plan import Plan, Unchanged
 from headwater.planning.pointers import computed_in_order, superseded
+from headwater.planning.query_pins import columns_of, with_pinned_views, with_views_of
 from headwater.planning.service_reads import readers
 from headwater.planning.snapshot import AnyRecord, AnyViewRecord, RegistrySnapshot, ViewRecord, ViewVersion
 from headwater.planning.stages import Action, Kind, Stage
@@ -72,7 +74,9 @@ def plan(
     findings = check(definitions, schemas, _registered(snapshot, None if not whole_project else definitions))
     for view in findings.views:
         if (Kind.VIEW, view.name) not in findings.bad and _same_meaning(snapshot, view) is None:
-            findings.report("view", view, list(undeclared_event_id(view)))
+            findings.report(
+                "view", view, [*undeclared_event_id(view), *query_problems(view.source, columns_of(schemas))]
+            )
     draft = Draft(snapshot, snapshot, now, problems=list(findings.problems), kept=kept)
     _check_names(draft, findings)
     for entity in findings.entities:
@@ -239,6 +243,7 @@ def _plan_entity(draft: Draft, entity: Entity) -> None:
 
 def _plan_view(draft: Draft, view: FeatureView) -> None:
     record = draft.before.views.get(view.name)
+    view = with_pinned_views(draft.after, view)
     mark = fingerprint(view)
 
     def differ(version: ViewVersion) -> Difference:
@@ -261,6 +266,7 @@ def _plan_view(draft: Draft, view: FeatureView) -> None:
     stages = []
     if details:
         definition = _in_order(replace(view, version=choice.version), choice.found.view)
+        definition = with_views_of(definition, choice.found.view)
         stages = [Stage(Action.UPDATE, Kind.VIEW, view.name, choice.version, details=details, definition=definition)]
         stages += _moved_with(record, choice.found, definition)
     draft.found(Kind.VIEW, record, choice.found, stages, automatic=automatic)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from headwater.clock import system_clock, to_micros
+from headwater.clock import MIN_MICROS, system_clock, to_micros
 from headwater.compute.context import StoreContext
+from headwater.compute.upstream import bound_source, has_new_rows
 from headwater.definitions.sources import PushSource, SQLSource
 from headwater.offline.base import ChangeCounts, ChangesRequest
 from headwater.planning.files import (
@@ -40,6 +41,7 @@ class RunFiles:
         by_time: whether the user's own `start` decides about every row, whatever its file.
         moving: paths of files that changed whenever they were read.
         removed: whether the run removed what the source lacks.
+        upstream_moved: whether rows were written to a view that the source's query reads: any of its rows may be new.
     """
 
     context: StoreContext
@@ -52,6 +54,7 @@ class RunFiles:
     by_time: bool = False
     moving: frozenset[str] = frozenset()
     removed: bool = False
+    upstream_moved: bool = False
     _reads: int = 0
     _again: dict[str, FileIdentity] = field(default_factory=dict)
     _rows: dict[str, int] = field(default_factory=dict)
@@ -76,7 +79,8 @@ class RunFiles:
         if listed is not None and since.token == token and since.files:
             recorded = context.files.read(view.name, view.version, token, since.files)
         known = 0 if recorded is None else since.files
-        return cls(context, view, token, listed, listed_at, recorded, known, by_time)
+        moved = not by_time and has_new_rows(context, view.definition, since.position)
+        return cls(context, view, token, listed, listed_at, recorded, known, by_time, upstream_moved=moved)
 
     @property
     def changes(self) -> FileChanges:
@@ -85,6 +89,9 @@ class RunFiles:
 
     def request(self, request: ChangesRequest) -> ChangesRequest:
         """A run's request with the files that are read whole."""
+        if self.upstream_moved:
+            # what was written may have been known long before
+            return replace(request, source_after=MIN_MICROS, whole_files=None)
         if self.listed is None or self.by_time:
             return request
         changes = self.changes
@@ -184,5 +191,5 @@ class RunFiles:
 
 
 def _listed(context: StoreContext, view: ResolvedView) -> tuple[FileIdentity, ...] | None:
-    source = context.sources.source_of(view.definition)
+    source = bound_source(context, view.definition, logs=False)
     return None if isinstance(source, PushSource) else context.engine.list_files(source)

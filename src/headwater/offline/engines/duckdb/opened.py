@@ -13,9 +13,10 @@ from sqlglot import exp
 
 from headwater.definitions.names import same_but_case, twin
 from headwater.errors import SourceError, nearest
-from headwater.offline.base import SourceScope
+from headwater.offline.base import SourceScope, ViewInput
 from headwater.offline.engines.duckdb.words import name_sql
 from headwater.offline.files.local import SourceFile
+from headwater.offline.join.relations import ViewRelations
 from headwater.offline.words import Place
 from headwater.planning.cast import fit, misfits
 from headwater.types import DType, Int64, Timestamp, castable, key_castable, leaf_type
@@ -66,6 +67,10 @@ class Session(Protocol):
 
     def place(self, row: str, names: Callable[[int], str]) -> Place:
         """What names the rows of a relation in errors: the expression of a row's number, and the names of numbers."""
+        ...
+
+    def view_relations(self, view: ViewInput, label: str, features: Sequence[str]) -> ViewRelations:
+        """All rows of a view version, of its source and its log."""
         ...
 
 

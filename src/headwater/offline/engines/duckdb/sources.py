@@ -24,6 +24,7 @@ from headwater.definitions.sources import (
     SQLSource,
     TableSource,
 )
+from headwater.definitions.view_tables import ViewTable
 from headwater.errors import DataError, SourceError
 from headwater.offline.base import SourceScope
 from headwater.offline.engines.duckdb.csv_sources import csv_files, csv_query, csv_schema, open_csv
@@ -56,6 +57,7 @@ from headwater.offline.engines.duckdb.parquet_sources import (
     show_remote,
 )
 from headwater.offline.engines.duckdb.unreadable import check_input, check_rows, check_table
+from headwater.offline.engines.duckdb.view_rows import no_rows, rows_of_view
 from headwater.offline.engines.duckdb.words import name_sql
 from headwater.offline.engines.duckdb.zones import in_zone, query_in_zone, source_zone
 from headwater.offline.files.footers import read_footers
@@ -125,6 +127,9 @@ def list_files(source: Source, folder: Path, where: str) -> tuple[FileIdentity, 
                     return None
                 found |= {file.path: file for file in files}
             return tuple(found.values())
+        case ViewTable() if source.rows is not None:
+            read = source.rows.source
+            return () if read is None else list_files(read, folder, where)
     return None
 
 
@@ -171,6 +176,8 @@ def source_schema(session: Session, source: Source, folder: Path, where: str, *,
             return _schema_of_query(session, source, folder, where, query)
         case TableSource():
             return _table_of(source, where).schema
+        case ViewTable():
+            return pa.schema([(name, dtype.arrow) for name, dtype in source.columns.items()])
         case PushSource():
             return pa.schema([(name, dtype.arrow) for name, dtype in (source.schema or {}).items()])
     raise SourceError(f"{where}: the duckdb engine cannot read a {type(source).__name__}")
@@ -317,6 +324,8 @@ def _native(session: Session, source: Source, folder: Path, where: str, zone: Lo
             return parquet_query(source, folder, where)
         case SQLSource():
             return sql_query(session, source, folder, where, zone, rows=rows)
+        case ViewTable():
+            return rows_of_view(session, source, where) if rows else no_rows(session, source)
         case TableSource():
             table, shown = _table_of(source, where, zone), session.name("table")
             check_input(table, where)

@@ -1,0 +1,85 @@
+"""Upstream: the views that a view's query reads, each with the rows of the version that is read for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from headwater.compute.context import StoreContext
+from headwater.definitions.query_parts import names_of
+from headwater.definitions.sources import PushSource, Source, SQLSource
+from headwater.definitions.view_tables import ViewTable, view_tables
+from headwater.offline.base import LogPart, LogSlice, ViewInput
+from headwater.planning.resolve import ResolvedView, whole_view
+from headwater.planning.row_reading import RowVersion
+from headwater.planning.service_reads import version_read
+from headwater.planning.snapshot import ViewVersion
+
+
+def bound_source(
+    context: StoreContext, version: ViewVersion, until: int | None = None, *, history: bool = False, logs: bool = True
+) -> Source:
+    """A version's source with its data, that of the views which it reads included.
+
+    Args:
+        context: the store's parts and settings.
+        version: the version.
+        until: the log position up to which rows of these views count; None: all there are.
+        history: read the newest versions that have the columns, caught up or not.
+        logs: whether their parts of the offline log are wanted too.
+    """
+    source = context.sources.source_of(version)
+    return _bound(context, version, source, until, history=history, logs=logs)
+
+
+def _bound(
+    context: StoreContext, version: ViewVersion, source: Source, until: int | None, *, history: bool, logs: bool
+) -> Source:
+    if not isinstance(source, SQLSource) or not any(True for _ in view_tables(source)):
+        return source
+    names, tables = names_of(source.query), {}
+    for name, table in source.tables.items():
+        if not isinstance(table, ViewTable):
+            tables[name] = _bound(context, version, table, until, history=history, logs=logs)
+            continue
+        read = table.names_in(names)
+        view = _version_read(context, version, table, read, history=history)
+        log = _log_of(context, view, until) if logs else None
+        given = bound_source(context, view.definition, until, history=history, logs=logs)
+        columns = replace(table.view, features=[table.view.feature(feature) for feature in read])
+        rows = ViewInput(view, None if isinstance(given, PushSource) else given, log)
+        tables[name] = replace(table, view=columns, rows=rows)
+    return replace(source, tables=tables)
+
+
+def _log_of(context: StoreContext, view: ResolvedView, until: int | None) -> LogSlice:
+    log = context.log.slice(view.name, view.log_keys, until)
+    return replace(log, parts=tuple(part for part in log.parts if takes(view, part)))
+
+
+def takes(view: ResolvedView, part: LogPart) -> bool:
+    """Whether a version takes the rows of a part of the log."""
+    return part.schema is not None and RowVersion(view).takes(part.schema)
+
+
+def _version_read(
+    context: StoreContext, version: ViewVersion, table: ViewTable, names: tuple[str, ...], *, history: bool
+) -> ResolvedView:
+    record = context.registry.snapshot().view(table.view.name)
+    made_from = table.view.version
+    assert made_from is not None
+    number = version_read(record, made_from, names, history=history)
+    return whole_view(record, record.version(number))
+
+
+def views_read(context: StoreContext, version: ViewVersion) -> Iterator[str]:
+    """The names of all views whose rows a version is made of, those that are read by way of others too."""
+    for table in view_tables(context.sources.source_of(version)):
+        yield table.view.name
+        read = _version_read(context, version, table, table.view.feature_names, history=False)
+        yield from views_read(context, read.definition)
+
+
+def has_new_rows(context: StoreContext, version: ViewVersion, position: int) -> bool:
+    """Whether rows were written to a view that a version reads after a position of the log."""
+    return any(context.log.rows_after(name, position) for name in dict.fromkeys(views_read(context, version)))

@@ -1,0 +1,266 @@
+"""What of a query is not decided by its tables: the same rows would give other values another time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from sqlglot import exp
+
+from headwater.definitions.query_scopes import Fault, Scope, Tree, argument, is_query, own_nodes, parts
+from headwater.definitions.query_windows import function_name, function_of, over_of
+
+_NOW = frozenset(
+    [
+        "now",
+        "today",
+        "current_date",
+        "current_time",
+        "current_timestamp",
+        "current_datetime",
+        "get_current_time",
+        "get_current_timestamp",
+        "transaction_timestamp",
+        "statement_timestamp",
+        "clock_timestamp",
+        "localtime",
+        "localtimestamp",
+        "current_localtime",
+        "current_localtimestamp",
+    ]
+)
+_RANDOM = frozenset(["rand", "random", "uuid", "gen_random_uuid", "uuidv4", "uuidv7", "randn", "setseed"])
+_SESSION = frozenset(
+    [
+        "nextval",
+        "currval",
+        "current_user",
+        "session_user",
+        "user",
+        "current_role",
+        "current_catalog",
+        "current_database",
+        "current_schema",
+        "current_setting",
+        "getenv",
+        "getvariable",
+        "version",
+        "txid_current",
+        "current_query",
+        "in_search_path",
+    ]
+)
+_ORDERED = frozenset(
+    [
+        "first",
+        "last",
+        "any_value",
+        "arbitrary",
+        "array_agg",
+        "list",
+        "group_concat",
+        "string_agg",
+        "listagg",
+        "json_group_array",
+        "json_group_object",
+        "arg_max",
+        "arg_min",
+        "max_by",
+        "min_by",
+        "argmax",
+        "argmin",
+        "arg_max_null",
+        "arg_min_null",
+        "mode",
+    ]
+)
+"""Aggregates whose value depends on the order of their rows, or that choose one among equals."""
+_CHOOSING = frozenset(("arg_max", "arg_min", "max_by", "min_by", "argmax", "argmin", "arg_max_null", "arg_min_null"))
+_APPROXIMATE = frozenset(["approx_quantile", "reservoir_quantile", "approx_top_k"])
+_BY_ROW = frozenset(
+    ["row_number", "ntile", "lag", "lead", "first", "first_value", "last", "last_value", "nth_value", "any_value"]
+)
+"""Window functions that tell rows apart which their ORDER BY does not."""
+_CHANGING = {
+    **dict.fromkeys(_NOW, "is another time at each run: use a column of time"),
+    **dict.fromkeys(_RANDOM, "is random: derive the value from columns, by hash(…) for one"),
+    **dict.fromkeys(_SESSION, "depends on the session, not on the tables"),
+    **dict.fromkeys(_APPROXIMATE, "depends on the order in which rows come: use quantile_disc or quantile_cont"),
+}
+
+
+def changing_faults(tree: Tree) -> Iterator[Fault]:
+    """Functions, samples and joins that give something else at each run."""
+    for node in tree.walk():
+        if isinstance(node, exp.TableSample):
+            yield Fault(node, "a sample is random: choose rows by hash(…) of a column")
+        elif isinstance(node, exp.Join) and node.method.upper() == "POSITIONAL":
+            yield Fault(node.this, "a POSITIONAL JOIN depends on the order in which rows come: join by a column")
+        elif isinstance(node, exp.Func):
+            name = function_name(node)
+            reason = _CHANGING.get(name)
+            if name == "age" and len(node.expressions) == 1:
+                reason = "with one argument counts from today: give both, age(later, earlier)"
+            if reason is not None:
+                yield Fault(node, f"{name}() {reason}")
+
+
+def order_faults(scopes: Iterable[Scope], tree: Tree) -> Iterator[Fault]:
+    """Values and rows that an order decides which is not there, or leaves ties."""
+    for scope in scopes:
+        yield from _aggregates(scope)
+        yield from _windows(scope)
+        yield from _limits(scope.select, scope)
+    for union in tree.find_all(exp.SetOperation):
+        yield from _limits(union, None)
+
+
+def _aggregates(scope: Scope) -> Iterator[Fault]:
+    for part in parts(scope.select):
+        for node in own_nodes(part):
+            name = function_name(node) if isinstance(node, exp.Func) else ""
+            if name not in _ORDERED or _is_windowed(node) or _is_ordered(node):
+                continue
+            shown = "string_agg" if name in ("group_concat", "listagg") else name
+            values = [_text(value) for value in _values(node)[:1]]
+            if name in _CHOOSING:
+                by = [_text(value) for value in _values(node)[1:2]]
+                way = "DESC" if "max" in name else "ASC"
+                hint = (
+                    f"first({values[0]} ORDER BY {' '.join([*by, way])}, {values[0]})" if by else "first(… ORDER BY …)"
+                )
+                text = f"{shown}() takes any of the rows that tie: write {hint}"
+            else:
+                hint = f"{shown}({', '.join(values)} ORDER BY …, {', '.join(values)})"
+                text = f"{shown}() depends on the order in which rows come: write {hint}"
+            yield Fault(node, text)
+
+
+def _is_ordered(node: exp.Func) -> bool:
+    """Whether an aggregate says in which order it takes its rows, and what it takes of those that tie."""
+    order = node.find(exp.Order) or (node.parent if isinstance(node.parent, exp.WithinGroup) else None)
+    if isinstance(order, exp.WithinGroup):
+        order = order.find(exp.Order)
+    if isinstance(node.this, exp.Distinct) and order is None:
+        return False
+    if order is None:
+        return False
+    keys = {_text(key.this) for key in order.expressions}
+    return all(_text(value) in keys or not _columns(value) for value in _values(node)[:1])
+
+
+def _values(node: exp.Func) -> list[Tree]:
+    """The arguments of a function, without ORDER BY and DISTINCT."""
+    given = (
+        [node.this, node.args.get("expression"), *node.expressions]
+        if not isinstance(node, exp.Anonymous)
+        else [*node.expressions]
+    )
+    found: list[Tree] = []
+    for value in given:
+        while isinstance(value, exp.Order):
+            value = value.this
+        if isinstance(value, exp.Distinct):
+            found += value.expressions
+        elif isinstance(value, exp.Expression):
+            found.append(value)
+    return found
+
+
+def _windows(scope: Scope) -> Iterator[Fault]:
+    for part in parts(scope.select):
+        for window in own_nodes(part):
+            if not isinstance(window, exp.Window) or window.parent is scope.select:
+                continue
+            over, name = over_of(window, scope.select), function_name(window.this)
+            by_rows = over.frame.startswith("rows") and not over.is_whole
+            listing = name in _ORDERED and name not in _BY_ROW
+            if not (name in _BY_ROW or by_rows or listing) or _is_ordered(_function(window)):
+                continue
+            keys = {*over.partition, *(_key(text) for text in over.order)}
+            lacking = _lacking(scope, keys)
+            if lacking is None:
+                yield Fault(
+                    window, f"{name}() OVER must order by all columns that the SELECT gives: name them, without *"
+                )
+            elif lacking:
+                yield Fault(
+                    window,
+                    f"{name}() OVER leaves rows that tie in any order: add {', '.join(lacking)} to its ORDER BY, so that "
+                    "all columns of the SELECT are in it or in PARTITION BY",
+                )
+
+
+def _function(window: exp.Window) -> exp.Func:
+    found = function_of(window.this)
+    return found if isinstance(found, exp.Func) else exp.Anonymous(this="")
+
+
+def _limits(query: Tree, scope: Scope | None) -> Iterator[Fault]:
+    """LIMIT, OFFSET and DISTINCT ON choose rows by an order."""
+    limit = argument(query, "limit") or argument(query, "offset")
+    distinct = argument(query, "distinct")
+    on = None if distinct is None else distinct.args.get("on")
+    part = limit or (distinct if on is not None else None)
+    if part is None:
+        return
+    order = argument(query, "order")
+    word = "DISTINCT ON" if part is distinct else "LIMIT"
+    given = [] if order is None else order.expressions
+    keys = {_text(key.this) for key in given}
+    if any(key in ("all", "*") for key in keys):
+        return
+    if isinstance(on, exp.Tuple) and keys:
+        keys |= {_text(one) for one in on.expressions}
+    select = query if scope is not None else query.find(exp.Select)
+    names = [item.alias_or_name.lower() for item in select.expressions] if isinstance(select, exp.Select) else []
+    keys |= {names[int(key) - 1] for key in keys if key.isdigit() and 0 < int(key) <= len(names)}
+    lacking = _lacking(scope, keys) if scope is not None else [name for name in names if name not in keys]
+    if lacking is None or (names and "*" in names):
+        yield Fault(part, f"{word} must order by all columns that the SELECT gives: write ORDER BY ALL")
+    elif lacking:
+        done = "needs an ORDER BY" if order is None else "leaves rows that tie in any order"
+        yield Fault(part, f"{word} {done}: add {', '.join(lacking)}, or write ORDER BY ALL")
+
+
+def _lacking(scope: Scope, keys: set[str]) -> list[str] | None:
+    """The columns of a SELECT that its order does not decide; None where a star hides some.
+
+    A column is decided where it is a key, or is made of keys alone.
+    """
+    items = scope.items()
+    if items is None:
+        return None
+    named = {key.rpartition(".")[2] for key in keys} | keys
+    lacking = []
+    for name, item in items:
+        value = item.this if isinstance(item, exp.Alias) else item
+        if value.find(exp.Window) is not None or name in keys or _text(value) in keys:
+            continue
+        columns = _columns(value)
+        inner = any(is_query(node) for node in value.walk())
+        aggregate = any(isinstance(node, exp.AggFunc) for node in own_nodes(value))
+        if inner or aggregate or not all(_text(c) in keys or c.name.lower() in named for c in columns):
+            lacking.append(name)
+    return lacking
+
+
+def _columns(node: Tree) -> list[exp.Column]:
+    return [one for one in own_nodes(node) if isinstance(one, exp.Column)]
+
+
+def _key(text: str) -> str:
+    """The expression of a key of ORDER BY, without its direction."""
+    for end in (" nulls first", " nulls last", " desc", " asc"):
+        text = text.removesuffix(end)
+    return text
+
+
+def _is_windowed(node: Tree) -> bool:
+    parent = node.parent
+    while isinstance(parent, (exp.IgnoreNulls, exp.RespectNulls, exp.Filter)):
+        parent = parent.parent
+    return isinstance(parent, exp.Window)
+
+
+def _text(node: Tree) -> str:
+    return node.sql(dialect="duckdb", comments=False).lower()
