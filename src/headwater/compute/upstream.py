@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from headwater.compute.context import StoreContext
-from headwater.definitions.query_parts import names_of
 from headwater.definitions.sources import PushSource, Source, SQLSource
 from headwater.definitions.view_tables import ViewTable, view_tables
 from headwater.offline.base import LogPart, LogSlice, ViewInput
@@ -37,16 +36,15 @@ def _bound(
 ) -> Source:
     if not isinstance(source, SQLSource) or not any(True for _ in view_tables(source)):
         return source
-    names, tables = names_of(source.query), {}
+    tables: dict[str, Source] = {}
     for name, table in source.tables.items():
         if not isinstance(table, ViewTable):
             tables[name] = _bound(context, version, table, until, history=history, logs=logs)
             continue
-        read = table.names_in(names)
-        view = _version_read(context, version, table, read, history=history)
+        view = _version_read(context, version, table, history=history)
         log = _log_of(context, view, until) if logs else None
         given = bound_source(context, view.definition, until, history=history, logs=logs)
-        columns = replace(table.view, features=[table.view.feature(feature) for feature in read])
+        columns = replace(table.view, features=[table.view.feature(feature) for feature in table.read])
         rows = ViewInput(view, None if isinstance(given, PushSource) else given, log)
         tables[name] = replace(table, view=columns, rows=rows)
     return replace(source, tables=tables)
@@ -62,13 +60,15 @@ def takes(view: ResolvedView, part: LogPart) -> bool:
     return part.schema is not None and RowVersion(view).takes(part.schema)
 
 
-def _version_read(
-    context: StoreContext, version: ViewVersion, table: ViewTable, names: tuple[str, ...], *, history: bool
-) -> ResolvedView:
+def _version_read(context: StoreContext, version: ViewVersion, table: ViewTable, *, history: bool) -> ResolvedView:
     record = context.registry.snapshot().view(table.view.name)
     made_from = table.view.version
     assert made_from is not None
-    number = version_read(record, made_from, names, history=history)
+    number = (
+        version_read(record, made_from, table.read, history=True)
+        if history
+        else version.reads.get((table.view.name, made_from), made_from)
+    )
     return whole_view(record, record.version(number))
 
 
@@ -76,7 +76,7 @@ def views_read(context: StoreContext, version: ViewVersion) -> Iterator[str]:
     """The names of all views whose rows a version is made of, those that are read by way of others too."""
     for table in view_tables(context.sources.source_of(version)):
         yield table.view.name
-        read = _version_read(context, version, table, table.view.feature_names, history=False)
+        read = _version_read(context, version, table, history=False)
         yield from views_read(context, read.definition)
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 import sqlglot
-from sqlglot import exp
 
 from headwater.definitions.query_determinism import changing_faults, order_faults
 from headwater.definitions.query_known import QueryReading
 from headwater.definitions.query_places import place_of
-from headwater.definitions.query_scopes import Fault, Rows
+from headwater.definitions.query_scopes import Fault, Rows, Tree
 from headwater.definitions.sources import Source, SQLSource
 from headwater.definitions.view_tables import ViewTable
 
@@ -31,7 +30,7 @@ def query_problems(source: Source, columns: Columns, where: str = "source") -> I
     for name, table in source.tables.items():
         yield from query_problems(table, columns, f"{where}.tables[{name!r}]")
     tree = sqlglot.parse_one(source.query, dialect="duckdb")
-    if not isinstance(tree, exp.Expression):
+    if not isinstance(tree, Tree):
         return
     reading = QueryReading(tree, _tables(source.tables, columns))
     faults = [*changing_faults(tree), *order_faults(reading.scopes, tree), *reading.faults]
@@ -51,7 +50,7 @@ def _tables(tables: Mapping[str, Source], columns: Columns) -> dict[str, Rows]:
     return found
 
 
-def _times(source: SQLSource, tree: exp.Expression, reading: QueryReading, where: str) -> Iterator[str]:
+def _times(source: SQLSource, tree: Tree, reading: QueryReading, where: str) -> Iterator[str]:
     """What is wrong with the times that the source names."""
     if not reading.rows.timed:
         return

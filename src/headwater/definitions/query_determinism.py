@@ -9,82 +9,29 @@ from sqlglot import exp
 from headwater.definitions.query_scopes import Fault, Scope, Tree, argument, is_query, own_nodes, parts
 from headwater.definitions.query_windows import function_name, function_of, over_of
 
-_NOW = frozenset(
-    [
-        "now",
-        "today",
-        "current_date",
-        "current_time",
-        "current_timestamp",
-        "current_datetime",
-        "get_current_time",
-        "get_current_timestamp",
-        "transaction_timestamp",
-        "statement_timestamp",
-        "clock_timestamp",
-        "localtime",
-        "localtimestamp",
-        "current_localtime",
-        "current_localtimestamp",
-    ]
-)
-_RANDOM = frozenset(["rand", "random", "uuid", "gen_random_uuid", "uuidv4", "uuidv7", "randn", "setseed"])
-_SESSION = frozenset(
-    [
-        "nextval",
-        "currval",
-        "current_user",
-        "session_user",
-        "user",
-        "current_role",
-        "current_catalog",
-        "current_database",
-        "current_schema",
-        "current_setting",
-        "getenv",
-        "getvariable",
-        "version",
-        "txid_current",
-        "current_query",
-        "in_search_path",
-    ]
-)
-_ORDERED = frozenset(
-    [
-        "first",
-        "last",
-        "any_value",
-        "arbitrary",
-        "array_agg",
-        "list",
-        "group_concat",
-        "string_agg",
-        "listagg",
-        "json_group_array",
-        "json_group_object",
-        "arg_max",
-        "arg_min",
-        "max_by",
-        "min_by",
-        "argmax",
-        "argmin",
-        "arg_max_null",
-        "arg_min_null",
-        "mode",
-    ]
-)
+_NOW = """now today current_date current_time current_timestamp current_datetime get_current_time get_current_timestamp
+transaction_timestamp statement_timestamp clock_timestamp localtime localtimestamp current_localtime
+current_localtimestamp"""
+_RANDOM = "rand random uuid gen_random_uuid uuidv4 uuidv7 randn setseed"
+_SESSION = """nextval currval current_user session_user user current_role current_catalog current_database
+current_schema current_setting getenv getvariable version txid_current current_query in_search_path"""
+_CHOOSE = "arg_max arg_min max_by min_by argmax argmin arg_max_null arg_min_null"
+_CHOOSING = frozenset(_CHOOSE.split())
+_LIST = """first last any_value arbitrary array_agg list group_concat string_agg listagg json_group_array
+json_group_object mode"""
+_ORDERED = _CHOOSING | frozenset(_LIST.split())
 """Aggregates whose value depends on the order of their rows, or that choose one among equals."""
-_CHOOSING = frozenset(("arg_max", "arg_min", "max_by", "min_by", "argmax", "argmin", "arg_max_null", "arg_min_null"))
-_APPROXIMATE = frozenset(["approx_quantile", "reservoir_quantile", "approx_top_k"])
-_BY_ROW = frozenset(
-    ["row_number", "ntile", "lag", "lead", "first", "first_value", "last", "last_value", "nth_value", "any_value"]
-)
+_APPROXIMATE = "approx_quantile reservoir_quantile approx_top_k"
+_TELL_APART = "row_number ntile lag lead first first_value last last_value nth_value any_value"
+_BY_ROW = frozenset(_TELL_APART.split())
 """Window functions that tell rows apart which their ORDER BY does not."""
 _CHANGING = {
-    **dict.fromkeys(_NOW, "is another time at each run: use a column of time"),
-    **dict.fromkeys(_RANDOM, "is random: derive the value from columns, by hash(…) for one"),
-    **dict.fromkeys(_SESSION, "depends on the session, not on the tables"),
-    **dict.fromkeys(_APPROXIMATE, "depends on the order in which rows come: use quantile_disc or quantile_cont"),
+    **dict.fromkeys(_NOW.split(), "is another time at each run: use a column of time"),
+    **dict.fromkeys(_RANDOM.split(), "is random: derive the value from columns, by hash(…) for one"),
+    **dict.fromkeys(_SESSION.split(), "depends on the session, not on the tables"),
+    **dict.fromkeys(
+        _APPROXIMATE.split(), "depends on the order in which rows come: use quantile_disc or quantile_cont"
+    ),
 }
 
 
@@ -110,6 +57,7 @@ def order_faults(scopes: Iterable[Scope], tree: Tree) -> Iterator[Fault]:
         yield from _aggregates(scope)
         yield from _windows(scope)
         yield from _limits(scope.select, scope)
+        yield from _asof_joins(scope.select, tree)
     for union in tree.find_all(exp.SetOperation):
         yield from _limits(union, None)
 
@@ -135,7 +83,7 @@ def _aggregates(scope: Scope) -> Iterator[Fault]:
             yield Fault(node, text)
 
 
-def _is_ordered(node: exp.Func) -> bool:
+def _is_ordered(node: Tree) -> bool:
     """Whether an aggregate says in which order it takes its rows, and what it takes of those that tie."""
     order = node.find(exp.Order) or (node.parent if isinstance(node.parent, exp.WithinGroup) else None)
     if isinstance(order, exp.WithinGroup):
@@ -148,7 +96,7 @@ def _is_ordered(node: exp.Func) -> bool:
     return all(_text(value) in keys or not _columns(value) for value in _values(node)[:1])
 
 
-def _values(node: exp.Func) -> list[Tree]:
+def _values(node: Tree) -> list[Tree]:
     """The arguments of a function, without ORDER BY and DISTINCT."""
     given = (
         [node.this, node.args.get("expression"), *node.expressions]
@@ -161,7 +109,7 @@ def _values(node: exp.Func) -> list[Tree]:
             value = value.this
         if isinstance(value, exp.Distinct):
             found += value.expressions
-        elif isinstance(value, exp.Expression):
+        elif isinstance(value, Tree):
             found.append(value)
     return found
 
@@ -174,7 +122,7 @@ def _windows(scope: Scope) -> Iterator[Fault]:
             over, name = over_of(window, scope.select), function_name(window.this)
             by_rows = over.frame.startswith("rows") and not over.is_whole
             listing = name in _ORDERED and name not in _BY_ROW
-            if not (name in _BY_ROW or by_rows or listing) or _is_ordered(_function(window)):
+            if not (name in _BY_ROW or by_rows or listing) or _is_ordered(function_of(window.this)):
                 continue
             keys = {*over.partition, *(_key(text) for text in over.order)}
             lacking = _lacking(scope, keys)
@@ -185,14 +133,9 @@ def _windows(scope: Scope) -> Iterator[Fault]:
             elif lacking:
                 yield Fault(
                     window,
-                    f"{name}() OVER leaves rows that tie in any order: add {', '.join(lacking)} to its ORDER BY, so that "
-                    "all columns of the SELECT are in it or in PARTITION BY",
+                    f"{name}() OVER leaves rows that tie in any order: add {', '.join(lacking)} to its ORDER BY, so "
+                    "that all columns of the SELECT are in it or in PARTITION BY",
                 )
-
-
-def _function(window: exp.Window) -> exp.Func:
-    found = function_of(window.this)
-    return found if isinstance(found, exp.Func) else exp.Anonymous(this="")
 
 
 def _limits(query: Tree, scope: Scope | None) -> Iterator[Fault]:
@@ -220,6 +163,56 @@ def _limits(query: Tree, scope: Scope | None) -> Iterator[Fault]:
     elif lacking:
         done = "needs an ORDER BY" if order is None else "leaves rows that tie in any order"
         yield Fault(part, f"{word} {done}: add {', '.join(lacking)}, or write ORDER BY ALL")
+
+
+def _asof_joins(select: exp.Select, tree: Tree) -> Iterator[Fault]:
+    """An ASOF JOIN takes any of the rows that have the key and the time."""
+    for join in select.args.get("joins") or ():
+        if join.method.upper() != "ASOF" or _is_unique(join, tree):
+            continue
+        yield Fault(
+            join.this,
+            f"ASOF JOIN takes any of the rows of {join.alias_or_name} that tie in the key and the time, such as a late "
+            "row beside the one that it corrects: join a subquery with one row for each, SELECT DISTINCT ON (key, time) … "
+            "ORDER BY key, time, and then all other columns",
+        )
+
+
+def _is_unique(join: exp.Join, tree: Tree) -> bool:
+    """Whether what is joined has one row for each value of the columns that it is joined by."""
+    alias = join.alias_or_name.lower()
+    query: Tree | None = join.this
+    if isinstance(query, exp.Table):
+        name = query.name.lower()
+        query = next((table.this for table in tree.find_all(exp.CTE) if table.alias_or_name.lower() == name), None)
+    while isinstance(query, (exp.Subquery, exp.Paren)):
+        query = query.this
+    if not isinstance(query, exp.Select):
+        return False
+    on = join.args.get("on")
+    using = {name.name.lower() for name in join.args.get("using") or ()}
+    columns = [] if on is None else [c for c in own_nodes(on) if isinstance(c, exp.Column)]
+    by = using | {column.name.lower() for column in columns if column.table.lower() == alias}
+    group, distinct = argument(query, "group"), argument(query, "distinct")
+    chosen = None if distinct is None else distinct.args.get("on")
+    names = {
+        _text(item.this if isinstance(item, exp.Alias) else item): item.alias_or_name.lower()
+        for item in query.expressions
+    }
+    if group is not None and not group.args.get("all"):
+        keys = list(group.expressions)
+    elif isinstance(chosen, Tree):
+        keys = list(chosen.expressions) if isinstance(chosen, exp.Tuple) else [chosen]
+    else:
+        return False
+    numbered = [item.alias_or_name.lower() for item in query.expressions]
+    found = [
+        numbered[int(key.name) - 1]
+        if isinstance(key, exp.Literal) and key.is_int
+        else names.get(_text(key), _text(key))
+        for key in keys
+    ]
+    return bool(found) and {name.rpartition(".")[2] for name in found} <= by
 
 
 def _lacking(scope: Scope, keys: set[str]) -> list[str] | None:

@@ -22,6 +22,7 @@ from headwater.definitions.query_scopes import (
 from headwater.definitions.query_windows import Over, need_of, over_of
 
 _BY_TEXT = ("query", "query_table")
+_NO_PIVOT = "PIVOT and UNPIVOT of rows with a created time are not supported: use GROUP BY, or a join"
 _ROW = "row"
 Need = str | Over
 """What must be in a created time of each table: its own (`row`), or the greatest of a window's rows."""
@@ -136,9 +137,14 @@ class QueryReading:
         if isinstance(node, exp.Table):
             if isinstance(node.this, exp.Identifier) and not node.db:
                 rows = names.get(node.name.lower(), UNKNOWN)
-            elif node.name.lower() in _BY_TEXT and any(table.timed for table in names.values()):
+            elif (
+                isinstance(node.this, exp.Anonymous)
+                and node.this.name.lower() in _BY_TEXT
+                and any(table.timed for table in names.values())
+            ):
+                name = node.this.name
                 self._fault(
-                    node, f"{node.name}() names tables in a text, which cannot be checked: write the query itself"
+                    node.this, f"{name}() names tables in a text, which cannot be checked: write the query itself"
                 )
             else:
                 self._inner(node.this, names)
@@ -149,6 +155,10 @@ class QueryReading:
             for join in node.this.args.get("joins") or ():
                 yield from self._relation(join.this, names)
             return
+        elif isinstance(node, exp.Subquery) and isinstance(node.this, exp.Pivot):
+            tables = [names.get(table.name.lower(), UNKNOWN) for table in node.find_all(exp.Table)]
+            if any(table.timed for table in tables):
+                self._fault(node.this, _NO_PIVOT)
         elif isinstance(node, exp.Subquery) or is_query(node):
             rows = self._query(node.this if isinstance(node, exp.Subquery) else node, names)
         if rows.timed and node.args.get("pivots"):
@@ -197,9 +207,8 @@ class _Columns:
             if not rows.known and alias not in covered[_ROW]:
                 inner = next((f"; {fault.text}" for fault in rows.faults.values()), "")
                 return f"reads {alias}, which gives no created time: its own SELECT must give one{inner}"
-        missing = [
-            self._needed(alias, timed[alias], need) for need in needs for alias in timed if alias not in covered[need]
-        ]
+        lacking = [(alias, need) for need in needs for alias in timed if alias not in covered[need]]
+        missing = [self._needed(alias, timed[alias], need) for alias, need in lacking]
         if not missing:
             return None
         whole = [self._needed(alias, rows, need) for need in needs for alias, rows in timed.items()]
@@ -299,7 +308,7 @@ def _is_forward(node: Tree) -> bool:
 
 def _conditions(join: exp.Join) -> Iterator[Tree]:
     on = join.args.get("on")
-    if isinstance(on, exp.Expression):
+    if isinstance(on, Tree):
         yield on
 
 

@@ -8,8 +8,15 @@ from typing import Any
 import sqlglot
 from sqlglot import exp
 
+from headwater.definitions.query_scopes import Tree
 
-def place_of(query: str, tree: exp.Expression, node: exp.Expression) -> str:
+_OF_WORDS = (exp.Func, exp.Limit, exp.Offset, exp.Distinct, exp.TableSample, exp.Pivot, exp.SetOperation)
+"""What begins with a word of its own; all else begins with one of its parts."""
+_SAME = (frozenset(("string_agg", "group_concat", "listagg")), frozenset(("list", "array_agg")))
+"""Names of one function."""
+
+
+def place_of(query: str, tree: Tree, node: Tree) -> str:
     """Where a part of a query begins: `line 3, column 8`, both from 1; of what SQLGlot has no place for, its parts'.
 
     Args:
@@ -22,33 +29,48 @@ def place_of(query: str, tree: exp.Expression, node: exp.Expression) -> str:
     return f"line {line}, column {start - (query.rfind(chr(10), 0, start) + 1) + 1}"
 
 
-def _start(query: str, tree: exp.Expression, node: exp.Expression) -> int:
-    own = _own(node)
-    if own is None and not isinstance(node, (exp.Alias, exp.Column, exp.Table)):
-        own = _by_word(query, tree, node)
-    if own is not None:
-        return own
-    inside = [start for start in map(_own, node.walk()) if start is not None]
-    if inside:
-        return min(inside)
+def _start(query: str, tree: Tree, node: Tree) -> int:
+    found = _within(query, tree, node)
+    if found is not None:
+        return found
     return 0 if node.parent is None else _start(query, tree, node.parent)
 
 
+def _within(query: str, tree: Tree, node: Tree) -> int | None:
+    """Where a node begins, by what is known of itself, of its word, or of what is in it."""
+    found = _own(node)
+    if found is None and isinstance(node, _OF_WORDS):
+        found = _by_word(query, tree, node)
+    if found is not None:
+        return found
+    if found is None and isinstance(node, (exp.Window, exp.Filter)):
+        return _within(query, tree, node.this)
+    inside = [_within(query, tree, child) for child in node.iter_expressions() if isinstance(child, Tree)]
+    return min((start for start in inside if start is not None), default=None)
+
+
 def _own(node: Any) -> int | None:
-    start = node.meta.get("start") if isinstance(node, exp.Expression) else None
+    start = node.meta.get("start") if isinstance(node, Tree) else None
     return start if isinstance(start, int) else None
 
 
-def _by_word(query: str, tree: exp.Expression, node: exp.Expression) -> int | None:
+def _by_word(query: str, tree: Tree, node: Tree) -> int | None:
     """The word that a node begins with, counted among the nodes of its kind."""
     words = {name.casefold() for name in _words(node)}
+    words |= {name for names in _SAME if names & words for name in names}
     found = [token.start for token in sqlglot.tokenize(query, dialect="duckdb") if token.text.casefold() in words]
     like = [other for other in tree.dfs() if type(other) is type(node)]
     number = next((i for i, other in enumerate(like) if other is node), 0)
     return found[min(number, len(found) - 1)] if found else None
 
 
-def _words(node: exp.Expression) -> Iterator[str]:
+def _words(node: Tree) -> Iterator[str]:
+    if isinstance(node, exp.TableSample):
+        yield from ("using", "tablesample")
+        return
+    if isinstance(node, exp.SetOperation):
+        yield type(node).__name__
+        return
     if isinstance(node, exp.Func):
         yield from type(node).sql_names()
     text = node.sql(dialect="duckdb").replace("(", " ").split()

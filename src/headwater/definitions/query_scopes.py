@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
-Tree = exp.Expression
+if TYPE_CHECKING:
+    Tree = exp.Expr
+else:
+    Tree = exp.Expression  # sqlglot before 27 has no wider name
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,7 @@ def is_query(node: object) -> bool:
 def own_nodes(tree: Tree) -> Iterator[Tree]:
     """The nodes of a tree without those of queries inside it; a query inside is among them itself."""
     for node in tree.walk(prune=lambda node: node is not tree and is_query(node)):
-        if isinstance(node, exp.Expression):
+        if isinstance(node, Tree):
             yield node
 
 
@@ -136,11 +140,11 @@ def parts(select: exp.Select) -> Iterator[Tree]:
         if name in ("with", "with_", "from", "from_", "joins", "laterals"):
             continue
         for one in value if isinstance(value, list) else [value]:
-            if isinstance(one, exp.Expression):
+            if isinstance(one, Tree):
                 yield one
 
 
 def argument(node: Tree, name: str) -> Tree | None:
     """An argument whose name differs between SQLGlot's versions by an underscore at its end."""
     found = node.args.get(f"{name}_") or node.args.get(name)
-    return found if isinstance(found, exp.Expression) else None
+    return found if isinstance(found, Tree) else None

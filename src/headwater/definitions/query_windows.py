@@ -63,9 +63,9 @@ def over_of(window: exp.Window, select: exp.Select) -> Over:
     named = _named(window, select)
     parts = [window] if named is None else [named, window]
     partition = tuple(_text(one) for part in parts for one in part.args.get("partition_by") or ())
-    orders = [order for part in parts if isinstance(order := part.args.get("order"), exp.Expression)]
+    orders = [order for part in parts if isinstance(order := part.args.get("order"), Tree)]
     order = tuple(_text(one) for each in orders for one in each.expressions)
-    specs = [spec for part in parts if isinstance(spec := part.args.get("spec"), exp.Expression)]
+    specs = [spec for part in parts if isinstance(spec := part.args.get("spec"), Tree)]
     frame = _text(specs[-1]) if specs else ""
     return Over(partition, order, "" if frame == _DEFAULT and order else frame)
 
@@ -99,13 +99,13 @@ def function_name(node: Tree) -> str:
 
 def _named(window: exp.Window, select: exp.Select) -> Tree | None:
     name = window.args.get("alias")
-    wanted = name.name.lower() if isinstance(name, exp.Expression) else ""
+    wanted = name.name.lower() if isinstance(name, Tree) else ""
     first = window.args.get("first")
-    if not wanted and isinstance(first, exp.Expression):
+    if not wanted and isinstance(first, Tree):
         wanted = first.name.lower()
     for known in select.args.get("windows") or ():
         if wanted and isinstance(known.this, exp.Identifier) and known.this.name.lower() == wanted:
-            return known if isinstance(known, exp.Expression) else None
+            return known if isinstance(known, Tree) else None
     return None
 
 

@@ -89,7 +89,7 @@ def source_to_dict(source: Source) -> dict[str, Any]:
             data["query"] = source.query
             data["tables"] = [[name, source_to_dict(table)] for name, table in source.tables.items()]
         case ViewTable():
-            data["view"] = view_to_dict(source.view)
+            data["view"], data["read"] = view_to_dict(source.view), list(source.read)
         case PushSource() if source.schema is not None:
             data["schema"] = [[name, str(dtype)] for name, dtype in source.schema.items()]
     return data
@@ -124,7 +124,7 @@ def source_from_dict(data: Mapping[str, Any]) -> Source:
             tables = {name: source_from_dict(table) for name, table in data["tables"]}
             return SQLSource(data["query"], tables=tables, **times)
         case "view":
-            return ViewTable(view=view_from_dict(data["view"]), **times)
+            return ViewTable(view=view_from_dict(data["view"]), read=tuple(data["read"]), **times)
         case "table":
             return TableSource(**times)
         case "push":

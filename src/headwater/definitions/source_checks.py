@@ -114,7 +114,8 @@ def check_settings(source: Any, where: str = "source") -> Iterator[str]:
     if isinstance(source, SQLSource):
         yield from _check_query(source, where)
     if isinstance(source, ViewTable) and where == "source":
-        yield f"{where}: a view is not a source: select from it, hw.SQLSource('SELECT … FROM v', tables={{'v': {source.view.name}}}, …)"
+        query = f"hw.SQLSource('SELECT … FROM v', tables={{'v': {source.view.name}}}, …)"
+        yield f"{where}: a view is not a source: select from it, {query}"
 
 
 def _check_schema(schema: Any, where: str) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any, ClassVar
 
 from headwater.definitions.names import twin
@@ -26,12 +25,14 @@ class ViewTable(Source, frozen=True, kw_only=True):
 
     Attributes:
         view: the view's definition; in the registry that of the version whose columns are meant, number included.
+        read: its features that the query reads, once they are known: `apply` works them out.
         rows: the data of the version that is read, where a query is to run (`offline.base.ViewInput`); never stored.
     """
 
     kind: ClassVar[str] = "view"
-    not_compared: ClassVar[tuple[str, ...]] = ("rows",)
+    not_compared: ClassVar[tuple[str, ...]] = ("read", "rows")
     view: FeatureView
+    read: tuple[str, ...] = ()
     rows: Any = None
 
     def __hash__(self) -> int:
@@ -73,30 +74,16 @@ def view_tables(source: Any) -> Iterator[ViewTable]:
             yield from view_tables(table)
 
 
-def with_views(source: Source, tables: Mapping[int, ViewTable]) -> Source:
-    """The source with other tables in place of views that it reads.
-
-    Args:
-        source: a source.
-        tables: identity of a table → what takes its place.
-    """
-    if isinstance(source, ViewTable):
-        return tables.get(id(source), source)
-    if not isinstance(source, SQLSource) or not any(True for _ in view_tables(source)):
-        return source
-    return replace(source, tables={name: with_views(table, tables) for name, table in source.tables.items()})
-
-
 def table_problems(table: ViewTable) -> Iterator[str]:
     """What keeps a view from being a table."""
     view = table.view
     if view.aggregations:
         yield (
-            f"view {view.name!r} has window aggregations, whose values hold for an instant: they have no rows to query; "
+            f"view {view.name!r} has window aggregations, whose values hold for an instant: there are no rows; "
             "query the view's source, or a view of its rows"
         )
         return
     for name in (EVENT_TIME, KNOWN_AT):
         taken = name if name in (own := [*view.join_keys, *view.feature_names]) else twin(name, own)
         if taken is not None:
-            yield f"view {view.name!r} has a column {taken!r}, which is the table's time {name!r}: rename it in the view"
+            yield f"view {view.name!r} has a column {taken!r}, the name of the table's time {name!r}: rename it there"

@@ -31,8 +31,8 @@ def window_view_problems(view: FeatureView) -> list[str]:
         problems.append("source: a window view needs events, whose source names its event_time=")
     if any(True for _ in view_tables(source)):
         problems.append(
-            "source: a window view cannot have a query over other views yet: aggregate the rows of a source, or compute "
-            "the aggregates in the query and declare them as features"
+            "source: a window view cannot have a query over other views yet: aggregate the rows of a source, or "
+            "compute the aggregates in the query and declare them as features"
         )
     for name, dtype in view.columns.items():
         if name not in view.columns_read:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from headwater.definitions.query_checks import Columns
+from headwater.definitions.query_parts import names_of
 from headwater.definitions.source_checks import Read, Schemas
 from headwater.definitions.sources import Source, SQLSource
 from headwater.definitions.view import FeatureView
@@ -45,15 +46,24 @@ def with_pinned_views(snapshot: RegistrySnapshot, view: FeatureView) -> FeatureV
 
 
 def _pinned(snapshot: RegistrySnapshot, source: Source) -> Source:
-    if isinstance(source, ViewTable):
-        try:
-            made_from = pin(snapshot, source.view).version
-        except VersionNotFound as bad:
-            raise VersionNotFound(f"its query reads view {source.view.name!r}: {bad}") from bad
-        return replace(source, view=snapshot.view(source.view.name).version(made_from).view)
     if not isinstance(source, SQLSource) or not any(True for _ in view_tables(source)):
         return source
-    return replace(source, tables={name: _pinned(snapshot, table) for name, table in source.tables.items()})
+    names = names_of(source.query)
+    tables = {
+        name: _of_version(snapshot, table, names) if isinstance(table, ViewTable) else _pinned(snapshot, table)
+        for name, table in source.tables.items()
+    }
+    return replace(source, tables=tables)
+
+
+def _of_version(snapshot: RegistrySnapshot, table: ViewTable, names: frozenset[str] | None) -> ViewTable:
+    """The table as that of the registered version which has the view's definition."""
+    try:
+        made_from = pin(snapshot, table.view).version
+    except VersionNotFound as bad:
+        raise VersionNotFound(f"its query reads view {table.view.name!r}: {bad}") from bad
+    view = snapshot.view(table.view.name).version(made_from).view
+    return replace(table, view=view, read=table.names_in(names))
 
 
 def with_views_of(view: FeatureView, stored: FeatureView) -> FeatureView:

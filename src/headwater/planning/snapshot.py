@@ -13,6 +13,7 @@ import msgspec
 from headwater.deferred import deferred
 from headwater.definitions.entity import Entity
 from headwater.definitions.view import FeatureView
+from headwater.definitions.view_tables import view_tables
 from headwater.errors import (
     EntityNotFound,
     FeatureServiceNotFound,
@@ -138,10 +139,11 @@ class ViewVersion(Reads, Value, frozen=True, dict=True):
         assert self.view.version is not None
         return self.view.version
 
-    @property
+    @lazy
     def selections(self) -> tuple[PinnedSelection, ...]:  # type: ignore[override]
         """What its query reads of other views; nothing where it reads sources alone."""
-        return ()
+        tables = view_tables(self.view.source)
+        return tuple(PinnedSelection(t.view.name, t.view.version or "", t.read) for t in tables)
 
     @lazy
     def fingerprint(self) -> str:

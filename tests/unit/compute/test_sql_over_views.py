@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pyarrow as pa
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -146,8 +144,8 @@ SHAPES: dict[str, tuple[str, Callable[[list[Row], list[Row]], Iterator[Out]]]] =
         point_in_time,
     ),
     "day": (
-        "SELECT k, date_trunc('day', event_time) + INTERVAL 1 DAY AS event_time, max(known_at) AS known_at, sum(x) AS z "
-        "FROM temps GROUP BY k, date_trunc('day', event_time)",
+        "SELECT k, date_trunc('day', event_time) + INTERVAL 1 DAY AS event_time, max(known_at) AS known_at, sum(x) AS "
+        "z FROM temps GROUP BY k, date_trunc('day', event_time)",
         by_day,
     ),
     "window": (
@@ -171,10 +169,10 @@ def newest(out: Sequence[Out], k: int, t: datetime, *, as_known: bool = True) ->
 
 @dataclass
 class World:
-    """A store with both views and a view over them."""
+    """A store with both views, and a view over them for each shape."""
 
     case: Case
-    query: str
+    shapes: Sequence[str]
     now: list[int] = field(default_factory=lambda: [0])
 
     def open(self) -> hw.FeatureStore:
@@ -185,11 +183,17 @@ class World:
         temps = hw.FeatureView("temps", entity=place, source=source, features=[hw.Feature("x", hw.Int64)])
         pushed = hw.PushSource(event_time="t", created_time="c")
         calls = hw.FeatureView("calls", entity=place, source=pushed, features=[hw.Feature("y", hw.Int64, column="x")])
-        query = hw.SQLSource(
-            self.query, tables={"temps": temps, "calls": calls}, event_time="event_time", created_time="known_at"
-        )
-        mixed = hw.FeatureView("mixed", entity=place, source=query, features=[hw.Feature("z", hw.Int64)])
-        return hw.FeatureStore.in_memory([mixed], clock=lambda: at(self.now[0]))
+        tables = {"temps": temps, "calls": calls}
+        made = [
+            hw.FeatureView(
+                shape,
+                entity=place,
+                source=hw.SQLSource(SHAPES[shape][0], tables=tables, event_time="event_time", created_time="known_at"),
+                features=[hw.Feature("z", hw.Int64)],
+            )
+            for shape in self.shapes
+        ]
+        return hw.FeatureStore.in_memory(made, clock=lambda: at(self.now[0]))
 
     def write(self, store: hw.FeatureStore, view: str, rows: Sequence[Row]) -> None:
         if rows:
@@ -207,6 +211,16 @@ class World:
         self.write(store, "temps", [w.row for w in self.case.written if w.late])
         self.write(store, "calls", self.case.calls[2:])
 
+    def expected(self, shape: str) -> list[Out]:
+        return list(SHAPES[shape][1](temps_of(self.case), list(self.case.calls)))
+
+    def check_online(self, store: hw.FeatureStore) -> None:
+        names = [f"{shape}:z" for shape in self.shapes]
+        online = store.get_online_features(names, {"k": [1, 2, 3]}, full_names=True).to_dict()
+        for shape in self.shapes:
+            out = self.expected(shape)
+            assert online[f"{shape}__z"] == [newest(out, k, at(LAST)) for k in (1, 2, 3)], shape
+
 
 SCHEMA = pa.schema(
     [("k", pa.int64()), ("t", pa.timestamp("us", "UTC")), ("c", pa.timestamp("us", "UTC")), ("x", pa.int64())]
@@ -214,36 +228,40 @@ SCHEMA = pa.schema(
 SPINE = [{"k": k, "timestamp": at(t)} for k in (1, 2, 3) for t in (0, 2, 4, 6, 9, 11, 13, LAST)]
 
 
-@pytest.mark.parametrize("shape", SHAPES)
 @settings(max_examples=6 * SCALE, deadline=None)
-@given(case=cases)
-def test_history_is_that_of_the_reference(shape: str, case: Case) -> None:
-    query, reference = SHAPES[shape]
-    out = list(reference(temps_of(case), list(case.calls)))
-    world = World(case, query)
+@given(case=cases, as_known=st.booleans())
+def test_history_is_that_of_the_reference(case: Case, as_known: bool) -> None:
+    world = World(case, list(SHAPES))
     with world.open() as store:
         world.before(store)
         world.after(store)
-        for as_known in (True, False):
-            found = store.get_historical_features(SPINE, ["mixed:z"], as_known=as_known).to_pylist()
-            expected = [newest(out, row["k"], row["timestamp"], as_known=as_known) for row in SPINE]
-            assert [row["z"] for row in found] == expected
+        names = [f"{shape}:z" for shape in SHAPES]
+        found = store.get_historical_features(SPINE, names, as_known=as_known, full_names=True).to_pylist()
+        for shape in SHAPES:
+            out = world.expected(shape)
+            wanted = [newest(out, row["k"], row["timestamp"], as_known=as_known) for row in SPINE]
+            assert [row[f"{shape}__z"] for row in found] == wanted, shape
+
+
+@settings(max_examples=2 * SCALE, deadline=None)
+@given(case=cases)
+def test_a_forced_run_makes_the_store_equal_to_the_reference(case: Case) -> None:
+    world = World(case, ["join", "day", "window"])
+    with world.open() as store:
+        world.before(store)
+        store.materialize()
+        world.after(store)
         store.materialize(force=True)
-        online = store.get_online_features(["mixed:z"], {"k": [1, 2, 3]}).to_dict()["z"]
-        assert online == [newest(out, k, at(LAST)) for k in (1, 2, 3)]
+        world.check_online(store)
 
 
-@pytest.mark.parametrize("shape", GROWING)
 @settings(max_examples=5 * SCALE, deadline=None)
 @given(case=cases.filter(lambda case: case.deleted is None))
-def test_runs_take_what_became_known_through_upstream(shape: str, case: Case) -> None:
-    query, reference = SHAPES[shape]
-    out = list(reference(temps_of(case), list(case.calls)))
-    world = World(case, query)
+def test_runs_take_what_became_known_through_upstream(case: Case) -> None:
+    world = World(case, GROWING)
     with world.open() as store:
         world.before(store)
         store.materialize()
         world.after(store)
         store.materialize()
-        online = store.get_online_features(["mixed:z"], {"k": [1, 2, 3]}).to_dict()["z"]
-        assert online == [newest(out, k, at(LAST)) for k in (1, 2, 3)]
+        world.check_online(store)
