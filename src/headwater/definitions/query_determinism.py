@@ -157,7 +157,9 @@ def _limits(query: Tree, scope: Scope | None) -> Iterator[Fault]:
     select = query if scope is not None else query.find(exp.Select)
     names = [item.alias_or_name.lower() for item in select.expressions] if isinstance(select, exp.Select) else []
     keys |= {names[int(key) - 1] for key in keys if key.isdigit() and 0 < int(key) <= len(names)}
-    lacking = _lacking(scope, keys) if scope is not None else [name for name in names if name not in keys]
+    lacking = (
+        _lacking(scope, keys, by_alias=True) if scope is not None else [name for name in names if name not in keys]
+    )
     if lacking is None or (names and "*" in names):
         yield Fault(part, f"{word} must order by all columns that the SELECT gives: write ORDER BY ALL")
     elif lacking:
@@ -173,8 +175,8 @@ def _asof_joins(select: exp.Select, tree: Tree) -> Iterator[Fault]:
         yield Fault(
             join.this,
             f"ASOF JOIN takes any of the rows of {join.alias_or_name} that tie in the key and the time, such as a late "
-            "row beside the one that it corrects: join a subquery with one row for each, SELECT DISTINCT ON (key, time) … "
-            "ORDER BY key, time, and then all other columns",
+            "row beside the one that it corrects: join a subquery with one row for each, SELECT DISTINCT ON (key, time)"
+            " … ORDER BY key, time, and then all other columns",
         )
 
 
@@ -215,26 +217,45 @@ def _is_unique(join: exp.Join, tree: Tree) -> bool:
     return bool(found) and {name.rpartition(".")[2] for name in found} <= by
 
 
-def _lacking(scope: Scope, keys: set[str]) -> list[str] | None:
+def _lacking(scope: Scope, keys: set[str], *, by_alias: bool = False) -> list[str] | None:
     """The columns of a SELECT that its order does not decide; None where a star hides some.
 
     A column is decided where it is a key, or is made of keys alone.
+
+    Args:
+        scope: the SELECT.
+        keys: the expressions by which it orders, in lower case.
+        by_alias: whether a name among them is first that of a column of the SELECT, as in its own ORDER BY; in OVER it
+            is first that of a column of FROM.
     """
     items = scope.items()
     if items is None:
         return None
-    named = {key.rpartition(".")[2] for key in keys} | keys
+    values = [(name, item.this if isinstance(item, exp.Alias) else item) for name, item in items]
+    if by_alias:
+        # a name stands for what the SELECT gives under it
+        given = {name: _text(value) for name, value in values}
+        keys = {given.get(key, key) for key in keys}
+    known = {_full(scope, key) for key in keys}
     lacking = []
-    for name, item in items:
-        value = item.this if isinstance(item, exp.Alias) else item
-        if value.find(exp.Window) is not None or name in keys or _text(value) in keys:
+    for name, value in values:
+        if value.find(exp.Window) is not None or _text(value) in keys or name in known:
             continue
-        columns = _columns(value)
+        columns = [_full(scope, _text(column)) for column in _columns(value)]
         inner = any(is_query(node) for node in value.walk())
         aggregate = any(isinstance(node, exp.AggFunc) for node in own_nodes(value))
-        if inner or aggregate or not all(_text(c) in keys or c.name.lower() in named for c in columns):
+        if inner or aggregate or not known.issuperset(columns):
             lacking.append(name)
     return lacking
+
+
+def _full(scope: Scope, text: str) -> str:
+    """The text of a key; of a column of FROM with the name of its relation."""
+    parts = text.replace('"', "").split(".")
+    if len(parts) != 1 or not parts[0].isidentifier():
+        return text.replace('"', "")
+    alias = scope.relation_of(exp.column(parts[0]))
+    return parts[0] if alias is None else f"{alias}.{parts[0]}"
 
 
 def _columns(node: Tree) -> list[exp.Column]:

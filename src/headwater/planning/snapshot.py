@@ -140,7 +140,7 @@ class ViewVersion(Reads, Value, frozen=True, dict=True):
         return self.view.version
 
     @lazy
-    def selections(self) -> tuple[PinnedSelection, ...]:  # type: ignore[override]
+    def selections(self) -> tuple[PinnedSelection, ...]:
         """What its query reads of other views; nothing where it reads sources alone."""
         tables = view_tables(self.view.source)
         return tuple(PinnedSelection(t.view.name, t.view.version or "", t.read) for t in tables)
