@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from headwater.definitions.entity import Entity
     from headwater.offline.base import OfflineEngine
     from headwater.offline.join.result import HistoryResult
-    from headwater.planning.catalog import ServiceInfo, ViewInfo
+    from headwater.planning.catalog import OnDemandInfo, ServiceInfo, ViewInfo
     from headwater.planning.plan import Plan
     from headwater.planning.pointers import PointerChange
 
@@ -203,7 +203,7 @@ class AsyncFeatureStore(forks.OfOneProcess):
         """
         await RUNS.run(self.sync.retire, name, version)
 
-    async def get_feature_view(self, name: str, version: str | None = None) -> ViewInfo:
+    async def get_feature_view(self, name: str, version: str | None = None) -> ViewInfo | OnDemandInfo:
         """Return a registered view.
 
         Args:
@@ -252,8 +252,8 @@ class AsyncFeatureStore(forks.OfOneProcess):
         """
         return await LOOKUPS.run(self.sync.get_entity, name)
 
-    async def list_feature_views(self) -> list[ViewInfo]:
-        """List the views that have a live version.
+    async def list_feature_views(self) -> list[ViewInfo | OnDemandInfo]:
+        """List the views that have a live version, on-demand views last.
 
         Returns:
             The live version of each.
@@ -476,7 +476,7 @@ class AsyncFeatureStore(forks.OfOneProcess):
             features: a list of references, views and selections; a service or its name.
             entities: join keys: a list of dicts; a dict of lists, in which a scalar is repeated; a table; for a single
                 join key also a plain list of values. Order and repeats are kept.
-            request: values for features that are computed at request time.
+            request: values for on-demand features: field → one value for all entities, or one for each.
             consistency: what the read may miss: `eventual`, `monotonic_read`, `session` or `strong`.
             session: the read sees what the session has seen, and advances it.
             stale: what happens to values older than their freshness SLA: `flag`, `drop` or `refresh`.

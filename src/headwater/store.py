@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from headwater.offline.base import OfflineEngine
     from headwater.offline.join.result import HistoryResult
     from headwater.planning import catalog
-    from headwater.planning.catalog import ServiceInfo, ViewInfo
+    from headwater.planning.catalog import OnDemandInfo, ServiceInfo, ViewInfo
     from headwater.planning.plan import Plan
     from headwater.planning.pointers import PointerChange
 else:
@@ -270,7 +270,7 @@ class FeatureStore(forks.OfOneProcess):
         """
         self.context.versions.retire(name, version, now=self.context.clock())
 
-    def get_feature_view(self, name: str, version: str | None = None) -> ViewInfo:
+    def get_feature_view(self, name: str, version: str | None = None) -> ViewInfo | OnDemandInfo:
         """Return a registered view.
 
         Args:
@@ -285,7 +285,7 @@ class FeatureStore(forks.OfOneProcess):
             VersionNotFound: it has no such version, or none that is live.
             StoreError: the registry cannot be read.
         """
-        return catalog.view_info(self.registry.snapshot().view(name), version)
+        return catalog.any_view_info(self.registry.snapshot(), name, version)
 
     def get_feature_service(self, name: str, version: str | None = None) -> ServiceInfo:
         """Return a registered service.
@@ -319,8 +319,8 @@ class FeatureStore(forks.OfOneProcess):
         """
         return self.registry.snapshot().entity(name)
 
-    def list_feature_views(self) -> list[ViewInfo]:
-        """List the views that have a live version.
+    def list_feature_views(self) -> list[ViewInfo | OnDemandInfo]:
+        """List the views that have a live version, on-demand views last.
 
         Returns:
             The live version of each.
@@ -752,7 +752,7 @@ class FeatureStore(forks.OfOneProcess):
                 name.
             entities: join keys: a list of dicts; a dict of lists, in which a scalar is repeated; a table; for a single
                 join key also a plain list of values. Order and repeats are kept.
-            request: values for features that are computed at request time.
+            request: values for on-demand features: field → one value for all entities, or one for each.
             consistency: what the read may miss: `eventual`, `monotonic_read`, `session` or `strong`.
             session: the read sees what the session has seen, and advances it.
             stale: what happens to values older than their freshness SLA: `flag` them, `drop` them, or `refresh` their

@@ -6,8 +6,9 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from headwater.cli import later
 from headwater.cli.later import windows
-from headwater.cli.sheet import Drawable, Fields, Sheet
+from headwater.cli.sheet import Drawable, Fields, Line, Sheet
 from headwater.clock import format_duration
 from headwater.errors import NotFound, listing, nearest
 
@@ -15,9 +16,13 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from headwater.planning.snapshot import (
+        AnyRecord,
+        AnyVersion,
+        AnyViewRecord,
+        OnDemandRecord,
+        OnDemandVersion,
         RegistrySnapshot,
         ServiceRecord,
-        ServiceVersion,
         ViewRecord,
         ViewVersion,
     )
@@ -28,8 +33,9 @@ Row = dict[str, Any]
 
 def went_live(before: RegistrySnapshot, after: RegistrySnapshot) -> list[dict[str, str]]:
     """Name and version of what is live in one snapshot and was another version before; views first."""
-    pairs: list[tuple[Mapping[str, ViewRecord | ServiceRecord], Mapping[str, ViewRecord | ServiceRecord]]] = [
+    pairs: list[tuple[Mapping[str, AnyRecord], Mapping[str, AnyRecord]]] = [
         (before.views, after.views),
+        (before.on_demand, after.on_demand),
         (before.services, after.services),
     ]
     return [
@@ -41,8 +47,11 @@ def went_live(before: RegistrySnapshot, after: RegistrySnapshot) -> list[dict[st
 
 
 def views(snapshot: RegistrySnapshot) -> list[Row]:
-    """A row for each version of each view, oldest first."""
-    return [_view_row(record, version) for record in snapshot.views.values() for version in record.versions.values()]
+    """A row for each version of each view, oldest first; on-demand views last."""
+    own = [_view_row(record, version) for record in snapshot.views.values() for version in record.versions.values()]
+    return own + [
+        _computed_row(record, version) for record in snapshot.on_demand.values() for version in record.versions.values()
+    ]
 
 
 def _view_row(record: ViewRecord, version: ViewVersion) -> Row:
@@ -61,8 +70,34 @@ def _view_row(record: ViewRecord, version: ViewVersion) -> Row:
     }
 
 
+def _computed_row(record: OnDemandRecord, version: OnDemandVersion) -> Row:
+    view = version.view
+    return {
+        "name": view.name,
+        "version": version.version,
+        "state": record.state(version.version),
+        "entity": list(_entities(version)),
+        "features": len(view.feature_list),
+        "source": "on_demand",
+        "ttl": None,
+        "freshness_sla": None,
+        "owner": view.owner,
+        "description": view.description,
+    }
+
+
+def _entities(version: OnDemandVersion) -> dict[str, None]:
+    """The names of the entities of what an on-demand view reads."""
+    found: dict[str, None] = {}
+    for other in version.upstream.values():
+        more = _entities(other) if hasattr(other, "inputs") else dict.fromkeys(e.name for e in other.view.entities)
+        found |= more
+    return found
+
+
 def features(snapshot: RegistrySnapshot) -> list[Row]:
     """A row for each feature of each live version."""
+    records: list[AnyViewRecord] = [*snapshot.views.values(), *snapshot.on_demand.values()]
     return [
         {
             "name": f"{record.name}:{feature.name}",
@@ -73,7 +108,7 @@ def features(snapshot: RegistrySnapshot) -> list[Row]:
             "owner": feature.owner or version.view.owner,
             "description": feature.description,
         }
-        for record in snapshot.views.values()
+        for record in records
         for version in record.versions.values()
         if version.version == record.live
         for feature in version.view.feature_list
@@ -156,6 +191,8 @@ def described(snapshot: RegistrySnapshot, name: str, now: datetime) -> tuple[Row
     bare, _, version = name.partition("@")
     if bare in snapshot.views:
         return _described_view(snapshot.views[bare], version, now)
+    if bare in snapshot.on_demand:
+        return _described_computed(snapshot.on_demand[bare], version)
     if bare in snapshot.services:
         return _described_service(snapshot.services[bare], version)
     if bare in snapshot.entities:
@@ -166,7 +203,7 @@ def described(snapshot: RegistrySnapshot, name: str, now: datetime) -> tuple[Row
             if any(e.name == bare for v in record.versions.values() for e in v.view.entities)
         ]
         return row, [_fields(row, f"entity {bare}")]
-    known = [*snapshot.views, *snapshot.services, *snapshot.entities]
+    known = [*snapshot.views, *snapshot.on_demand, *snapshot.services, *snapshot.entities]
     rest = f"; registered: {listing(known)}" if known else "; nothing is registered: run 'headwater apply'"
     raise NotFound(f"no view, service or entity {bare!r}{nearest(bare, known)}{rest}")
 
@@ -208,6 +245,32 @@ def _described_view(record: ViewRecord, version: str, now: datetime) -> tuple[Ro
     return row, [drawn, sheet("features", shown), sheet("versions", row["versions"])]
 
 
+def _described_computed(record: OnDemandRecord, version: str) -> tuple[Row, list[Drawable]]:
+    found = record.version(version or record.live or list(record.versions)[-1])
+    view = found.view
+    row = _computed_row(record, found) | {
+        "mode": view.mode,
+        "nulls": view.nulls,
+        "errors": view.errors,
+        "tags": dict(view.tags),
+        "created_at": found.created_at,
+        "updated_at": found.updated_at,
+        "retired_at": found.retired_at,
+    }
+    listed = [{"name": f.name, "dtype": str(f.dtype), "description": f.description} for f in view.feature_list]
+    references = later.planning_catalog.input_references(found)
+    inputs = [
+        {"argument": name, "dtype": str(dtype), "input": reference}
+        for (name, dtype), reference in zip(found.arguments.items(), references, strict=True)
+    ]
+    drawn = _fields(row, f"on-demand feature view {view.name}")
+    text = "\n".join([*view.imports, *([""] if view.imports else []), view.source.rstrip()])
+    row["features"], row["inputs"], row["function"] = listed, inputs, text
+    row["versions"] = _versions(record)
+    lines = [Line(line, "") for line in text.splitlines()]
+    return row, [drawn, sheet("inputs", inputs), sheet("features", listed), *lines, sheet("versions", row["versions"])]
+
+
 def _described_service(record: ServiceRecord, version: str) -> tuple[Row, list[Drawable]]:
     found = record.version(version or record.live or list(record.versions)[-1])
     row: Row = {
@@ -236,8 +299,8 @@ def _described_service(record: ServiceRecord, version: str) -> tuple[Row, list[D
     return row, [drawn, sheet("features", listed), sheet("versions", row["versions"])]
 
 
-def _versions(record: ViewRecord | ServiceRecord) -> list[Row]:
-    versions: list[ViewVersion | ServiceVersion] = list(record.versions.values())
+def _versions(record: AnyRecord) -> list[Row]:
+    versions: list[AnyVersion] = list(record.versions.values())
     return [
         {
             "version": version.version,

@@ -11,7 +11,7 @@ import headwater as hw
 from headwater.cli.run import Run, check_project
 
 if TYPE_CHECKING:
-    from headwater.planning.snapshot import RegistrySnapshot
+    from headwater.planning.snapshot import AnyViewRecord, RegistrySnapshot
 
 
 def names(context: typer.Context, incomplete: str) -> list[str]:
@@ -21,7 +21,7 @@ def names(context: typer.Context, incomplete: str) -> list[str]:
         return []
     if ":" in incomplete:
         return _starting(_features(snapshot), incomplete)
-    return _starting([*snapshot.views, *snapshot.services, *snapshot.entities], incomplete)
+    return _starting([*snapshot.views, *snapshot.on_demand, *snapshot.services, *snapshot.entities], incomplete)
 
 
 def views(context: typer.Context, incomplete: str) -> list[str]:
@@ -50,7 +50,9 @@ def versions(context: typer.Context, incomplete: str) -> list[str]:
     """Versions of the view or service named before."""
     snapshot = _snapshot(context)
     name = str(context.params.get("name", ""))
-    record = None if snapshot is None else snapshot.views.get(name) or snapshot.services.get(name)
+    if snapshot is None:
+        return []
+    record = snapshot.views.get(name) or snapshot.on_demand.get(name) or snapshot.services.get(name)
     return [] if record is None else _starting(list(record.versions), incomplete)
 
 
@@ -67,9 +69,10 @@ def training_sets(context: typer.Context, incomplete: str) -> list[str]:
 
 
 def _features(snapshot: RegistrySnapshot) -> list[str]:
+    records: list[AnyViewRecord] = [*snapshot.views.values(), *snapshot.on_demand.values()]
     return [
         f"{record.name}:{name}"
-        for record in snapshot.views.values()
+        for record in records
         if record.live is not None
         for name in (*record.version().view.feature_names, "*")
     ]

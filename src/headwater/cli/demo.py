@@ -110,7 +110,7 @@ def _correct(walk: _Walk, store: FeatureStore, folder: Path) -> None:
     """Write a late correction, then read again."""
     why = "JFK's last report again, seven degrees warmer, known only now: to history and online at once."
     with walk.step("headwater write weather data/correction.csv", why) as record:
-        dtypes = later.files.source_columns(store.get_feature_view("weather").definition)
+        dtypes = later.files.source_columns(store.registry.snapshot().view("weather").version().view)
         rows = later.files.read_table(folder / "data" / "correction.csv", dtypes)
         record["report"] = report = store.write("weather", rows)
     walk.show(*reports.written("weather", report))

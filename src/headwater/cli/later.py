@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from headwater.cli import sample as sample
     from headwater.cli import windows as windows
     from headwater.compute.writing import keys as keys
+    from headwater.planning import catalog
+
+    planning_catalog = catalog
     from headwater.planning import shown as shown
     from headwater.registry import registry as registry
     from headwater.serving import access as access
@@ -33,6 +36,7 @@ else:
     draw = deferred("headwater.cli.draw")
     files = deferred("headwater.cli.files")
     keys = deferred("headwater.compute.writing.keys")
+    planning_catalog = deferred("headwater.planning.catalog")
     registry = deferred("headwater.registry.registry")
     report_html = deferred("headwater.advisor.report_html")
     requirements = deferred("headwater.advisor.requirements")

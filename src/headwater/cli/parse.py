@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -156,6 +158,42 @@ def _key_value(name: str, text: str, join_keys: Mapping[str, DType]) -> Any:
         raise EntityKeyError(
             f"--key {name}: the join key {name!r} is {dtype}, and {brief(text)} is not one{more}"
         ) from None
+
+
+def request(given: Sequence[str], fields: Mapping[str, DType]) -> dict[str, Any] | None:
+    """The values that `--request hour=9` gives to on-demand features; repeated, one for each entity.
+
+    Args:
+        given: `field=value` texts.
+        fields: name → dtype of the fields that are asked for.
+
+    Raises:
+        UsageError: text without `=`, a field that no feature takes, a value of another type.
+    """
+    found: dict[str, list[Any]] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        name = name.strip()
+        if not equals or not name:
+            raise UsageError(f"--request {brief(text)}: write --request {next(iter(fields), 'hour')}=VALUE")
+        if name not in fields:
+            known = f"the fields are {', '.join(fields)}" if fields else "none of these features takes a request field"
+            raise UsageError(f"--request {brief(name)}: no such request field; {known}{nearest(name, fields)}")
+        found.setdefault(name, []).append(_field_value(name, value, fields[name]))
+    return {name: values if len(values) > 1 else values[0] for name, values in found.items()} or None
+
+
+def _field_value(name: str, text: str, dtype: DType) -> Any:
+    if dtype.name in ("float32", "float64"):
+        with contextlib.suppress(ValueError):
+            return float(text)
+    elif dtype.name in ("array", "embedding"):
+        with contextlib.suppress(ValueError):
+            return json.loads(text)
+    else:
+        with contextlib.suppress(ValueError, OverflowError):
+            return key_value(text, dtype)
+    raise UsageError(f"--request {name}: the field {name!r} is {dtype}, and {brief(text)} is not one")
 
 
 def _digits(text: str) -> bool:

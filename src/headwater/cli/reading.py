@@ -51,6 +51,14 @@ def get(
         list[str] | None,
         typer.Option("--key", metavar="NAME=VALUE", help="A join key's value; repeat it for each key and entity."),
     ] = None,
+    request: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--request",
+            metavar="NAME=VALUE",
+            help="A value for on-demand features, for every entity; repeat it for each field and entity.",
+        ),
+    ] = None,
     consistency: Annotated[
         Consistency, typer.Option(help="strong: sees every write acknowledged before the read.")
     ] = Consistency.EVENTUAL,
@@ -83,8 +91,10 @@ def get(
         prepared = 1000 * (time.perf_counter() - started)
         entities = parse.entities(key or [], reader.join_keys)
         at = now or datetime.now(UTC)
-        explanation = reader.explain(entities, max_age=max_age, now=now) if explain else None
-        result = reader.read(entities, max_age=max_age, now=now) if explanation is None else explanation.result
+        given = parse.request(request or [], reader.request_fields)
+        how = {"max_age": max_age, "now": now}
+        explanation = reader.explain(entities, given, **how) if explain else None
+        result = reader.read(entities, given, **how) if explanation is None else explanation.result
         data, sheet = values.read(reader.request, result, at)
     if explanation is None:
         run.answer(data, sheet)

@@ -34,8 +34,8 @@ def read(request: ResolvedRequest, result: OnlineResult, now: datetime) -> tuple
     for place in range(len(result)):
         keys = {name: columns[name][place] for name in request.join_keys}
         found = {}
-        for column in request.columns:
-            label, name = request.views[column.view].label, column.name
+        for column in request.outputs:
+            label, name = request.owner(column).label, column.name
             time, at = times[label][place], instants[label][place]
             found[name] = {
                 "value": columns[name][place],

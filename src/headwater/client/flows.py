@@ -244,11 +244,12 @@ class Flows(forks.OfOneProcess):
             try:
                 keys = known.asked.keys
                 batch = entity_batch(entities, keys)
-                call = read_call(wanted, batch, keys, options, self.settings.arrow)
+                call = read_call(wanted, batch, known, options, self.settings.arrow)
                 reply = yield from self.send(call)
-            except EntityKeyError:
-                # the keys may be others since another version is live
-                if fresh or expected is not None:
+            except (EntityKeyError, UsageError) as bad:
+                # the keys, or the request fields, may be others since another version is live
+                keyed = isinstance(bad, EntityKeyError) or options.request is not None
+                if fresh or expected is not None or not keyed:
                     raise
                 known, fresh = None, True
                 continue

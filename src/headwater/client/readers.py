@@ -51,7 +51,7 @@ class Prepared(forks.OfOneProcess):
     @property
     def request_fields(self) -> Mapping[str, DType]:
         """Name → dtype of each value that `request` must have; none where no feature is computed on demand."""
-        return {}
+        return self._described.asked.fields
 
     @property
     def versions(self) -> Mapping[str, str]:

@@ -13,9 +13,11 @@ from headwater.client.calls import Call, Reply, json_body, reading
 from headwater.client.sessions import session_headers
 from headwater.clock import duration_argument, from_micros, instant_of
 from headwater.errors import UsageError
+from headwater.online.reading.array_rows import python_column
 from headwater.online.reading.entities import EntityBatch, half_pair, key_array, refuse_wide
 from headwater.online.reading.result import OnlineResult
 from headwater.online.session import Session
+from headwater.planning.request_values import check_names, is_values, request_columns
 from headwater.types import ConsistencyLevel, DType, StalePolicy, is_utf8
 from headwater.wire import arrow_results, json_results
 from headwater.wire.arrow_streams import CONTENT_TYPE, METADATA, to_stream
@@ -92,8 +94,6 @@ class ReadOptions:
             UsageError: an instant or a duration that is not one.
         """
         fields: dict[str, Any] = {}
-        if self.request:
-            fields["request"] = dict(self.request)
         if self.consistency is not None:
             fields["consistency"] = str(self.consistency)
         if self.stale is not StalePolicy.FLAG:
@@ -143,20 +143,24 @@ def described(reply: Reply) -> ReceivedRequest:
         return json_results.received_json_schema(reply.body)
 
 
-def read_call(wanted: Wanted, batch: EntityBatch, keys: Mapping[str, DType], options: ReadOptions, arrow: bool) -> Call:
+def read_call(wanted: Wanted, batch: EntityBatch, known: ReceivedRequest, options: ReadOptions, arrow: bool) -> Call:
     """The request for a read.
 
     Args:
         wanted: what it asks for.
         batch: the entities.
-        keys: join key → dtype.
+        known: what describes its answers: join keys and request fields.
         options: what else it is given.
         arrow: whether request and answer are Arrow IPC streams.
 
     Raises:
         EntityKeyError: keys that no store could be asked for.
+        UsageError: values for on-demand features that none takes, or that do not fit.
     """
+    keys = known.asked.keys
     fields = {**wanted.fields, **options.fields}
+    if options.request:
+        fields["request"] = request_document(options.request, known.asked.fields, batch.size)
     headers = session_headers(options.session)
     fields["include"] = arrow_results.NEEDED if arrow else json_results.NEEDED
     body, kind = entities_body(fields, batch, keys, arrow)
@@ -164,6 +168,28 @@ def read_call(wanted: Wanted, batch: EntityBatch, keys: Mapping[str, DType], opt
     if arrow:
         headers["accept"] = CONTENT_TYPE
     return Call("POST", READ, body, headers, within=options.timeout)
+
+
+def request_document(given: Mapping[str, Any], fields: Mapping[str, DType], size: int) -> dict[str, Any]:
+    """Values for on-demand features as JSON: one for all rows, or one for each.
+
+    Args:
+        given: as the caller gave them.
+        fields: request field → dtype.
+        size: how many rows there are.
+
+    Raises:
+        UsageError: a field that no feature takes, or values that do not fit.
+    """
+    check_names(given, fields)
+    found: dict[str, Any] = {}
+    for name, dtype in fields.items():
+        if name in given:
+            every = is_values(given[name], dtype)
+            column = request_columns({name: given[name]}, {name: dtype}, size if every else 1)[name]
+            values = to_json(python_column(column, dtype), dtype)
+            found[name] = values if every else values[0]
+    return found
 
 
 def entities_body(

@@ -22,7 +22,7 @@ from headwater.online.meta import read_watermarks
 from headwater.online.rows.keys import namespace
 from headwater.online.rows.newest import newest_event
 from headwater.planning.pointers import way_out
-from headwater.planning.snapshot import RegistrySnapshot, ServiceRecord, ViewRecord, ViewVersion
+from headwater.planning.snapshot import AnyRecord, Kind, RegistrySnapshot, ViewRecord, ViewVersion
 from headwater.planning.watermark import Watermark
 from headwater.registry.failures import Failure
 
@@ -368,9 +368,13 @@ def _failed(snapshot: RegistrySnapshot, versions: Iterable[VersionStatus]) -> It
 
 def _waiting(snapshot: RegistrySnapshot) -> Iterator[str]:
     """A line for each version that has not gone live yet."""
-    records: tuple[ViewRecord | ServiceRecord, ...] = (*snapshot.views.values(), *snapshot.services.values())
-    for record in records:
-        if record.waiting is not None:
-            kind = "view" if isinstance(record, ViewRecord) else "service"
-            until = f", once it has read as far as {record.live}" if record.live and kind == "view" else ""
-            yield f"feature {kind} {record.name}: {record.waiting} goes live after the next materialize{until}"
+    kinds: dict[Kind, Iterable[AnyRecord]] = {
+        Kind.VIEW: snapshot.views.values(),
+        Kind.ON_DEMAND: snapshot.on_demand.values(),
+        Kind.SERVICE: snapshot.services.values(),
+    }
+    for kind, records in kinds.items():
+        for record in records:
+            if record.waiting is not None:
+                until = f", once it has read as far as {record.live}" if record.live and kind is Kind.VIEW else ""
+                yield f"{kind.words} {record.name}: {record.waiting} goes live after the next materialize{until}"

@@ -29,6 +29,8 @@ class Summary(ABC):
         owner: who is responsible for it.
         description: text for readers of the catalog.
         tags: free labels, text → text.
+        request_fields: what a request must give beside the keys: field → dtype; nothing where no feature is computed on
+            demand.
     """
 
     name: str
@@ -39,16 +41,12 @@ class Summary(ABC):
     owner: str
     description: str
     tags: Mapping[str, str] = field(hash=False)
+    request_fields: Mapping[str, DType] = field(default_factory=dict, hash=False)
 
     @property
     @abstractmethod
     def columns(self) -> list[tuple[str, DType, str]]:
         """Name, dtype and a note of each feature, in order: its description, or the reference that it is."""
-
-    @property
-    def request_fields(self) -> Mapping[str, DType]:
-        """What a request must bring beside the keys: nothing."""
-        return {}
 
     @property
     def output_schema(self) -> pa.Schema:
@@ -69,7 +67,7 @@ class ViewSummary(Summary):
     Attributes:
         entities: names of its entities, in order; none of a global view.
         features: its features, in order.
-        source_kind: `parquet`, `csv`, `json`, `sql`, `table` or `push`.
+        source_kind: `parquet`, `csv`, `json`, `sql`, `table` or `push`; `on_demand` where a function computes it.
         ttl: the age beyond which a value is not used at all; None: no limit.
         aggregations: of a window view what each of its features computes, in order; none of a plain view.
         freshness_sla: the age at which a value becomes stale; None: never.

@@ -9,11 +9,13 @@ from types import MappingProxyType
 from typing import Any
 
 from headwater.definitions.feature import Feature
+from headwater.definitions.fingerprint import digest
 from headwater.definitions.sources import Source, SQLSource
 from headwater.definitions.view import FeatureView
 from headwater.definitions.window_words import in_words, moves
+from headwater.planning.catalog import input_references
 from headwater.planning.layout import RowLayout
-from headwater.planning.snapshot import ViewVersion
+from headwater.planning.snapshot import AnyViewVersion, OnDemandVersion
 from headwater.types import DType, FeatureKind
 
 
@@ -30,8 +32,9 @@ class FeatureDefinition:
         tags: the view's, with the feature's over them.
         source_query: the query or read that gives the view's rows.
         transformation_logic: the SQL that computes the feature, and of a window view what is computed of its rows;
-            empty where a column is taken as it is.
-        dependencies: the source columns or tables that it comes from, `place:column`.
+            empty where a column is taken as it is. Of an on-demand feature the source text of its function.
+        dependencies: the source columns or tables that it comes from, `place:column`; of an on-demand feature the
+            features that it reads, `view@version:feature`, and `request:field`.
         freshness_sla_minutes: how old it may be before it is stale, the feature's, else the view's; None where unset.
         availability_sla: the share of reads, 0 to 1, that should find a value; None where unset.
         version: of the view.
@@ -69,12 +72,36 @@ def _restored(values: dict[str, Any]) -> FeatureDefinition:
     return FeatureDefinition(**{**values, "tags": MappingProxyType(values["tags"])})
 
 
-def define(version: ViewVersion, name: str) -> FeatureDefinition:
+def _define_computed(version: OnDemandVersion, name: str) -> FeatureDefinition:
+    view, feature = version.view, version.view.feature(name)
+    schema = digest([[f.name, str(f.dtype)] for f in sorted(view.feature_list, key=lambda f: f.name)])
+    return FeatureDefinition(
+        feature_name=f"{view.name}:{feature.name}",
+        feature_type=FeatureKind(feature.kind or FeatureKind.of(feature.dtype)),
+        data_type=feature.dtype,
+        description=feature.description,
+        owner=feature.owner or view.owner,
+        tags=MappingProxyType({**view.tags, **feature.tags}),
+        source_query="",
+        transformation_logic="\n".join([*view.imports, view.source]),
+        dependencies=tuple(input_references(version)),
+        freshness_sla_minutes=None,
+        availability_sla=None,
+        version=version.version,
+        schema_version=schema[:8],
+        created_at=version.created_at,
+        updated_at=version.updated_at,
+    )
+
+
+def define(version: AnyViewVersion, name: str) -> FeatureDefinition:
     """The definition of a feature in a version.
 
     Raises:
         FeatureNotFound: the version has none of that name.
     """
+    if isinstance(version, OnDemandVersion):
+        return _define_computed(version, name)
     view, feature = version.view, version.view.feature(name)
     sla = feature.freshness_sla or view.sla_time
     return FeatureDefinition(

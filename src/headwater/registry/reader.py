@@ -219,7 +219,7 @@ class RegistryReader(forks.OfOneProcess):
             raise UsageError(f"{reference!r} is not a single feature; write '{parsed.name}:feature'")
         if version is not None and parsed.version not in (None, version):
             raise UsageError(f"{reference!r} names version {parsed.version}, version= names {version}")
-        found = self.snapshot().view(parsed.name).version(parsed.version if version is None else version)
+        found = self.snapshot().any_view(parsed.name).version(parsed.version if version is None else version)
         return feature_definition.define(found, str(parsed.feature))
 
     def watermarks(self) -> Mapping[tuple[str, str], tuple[Watermark, datetime]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from headwater.cached_value import CachedValue
@@ -66,10 +66,18 @@ class Access:
             self._visible(snapshot).view(view)
 
     def check_features(self, snapshot: RegistrySnapshot, references: Iterable[str]) -> None:
-        """Refuse references of which one is to a view that the patterns do not cover; raises as `check_view` does."""
-        if self.limited:
-            for name in dict.fromkeys(parse_reference(reference).name for reference in references):
+        """Refuse references of which one is to a view that the patterns do not cover; raises as `check_view` does.
+
+        An on-demand view is covered where every view that it is made of is.
+        """
+        if not self.limited:
+            return
+        asked = [parse_reference(reference) for reference in references]
+        for name, version in dict.fromkeys((reference.name, reference.version) for reference in asked):
+            if name not in snapshot.on_demand:
                 self.check_view(snapshot, name)
+            elif not self.sees_features(snapshot, name, version):
+                raise forbidden()
 
     def check_service(self, snapshot: RegistrySnapshot, name: str) -> None:
         """Refuse a service that the patterns cover neither by its name nor by all views behind it, known or not.
@@ -95,6 +103,16 @@ class Access:
         """Whether the patterns cover a view."""
         return self.key is None or self.key.names_view(view)
 
+    def sees_features(self, snapshot: RegistrySnapshot, name: str, version: str | None = None) -> bool:
+        """Whether the patterns cover all that features of a view, or an on-demand view, are made of.
+
+        Args:
+            snapshot: the registry.
+            name: the view.
+            version: its version; None: the live one.
+        """
+        return self.key is None or all(map(self.key.names_view, views_behind(snapshot, name, version)))
+
     def sees_service(self, snapshot: RegistrySnapshot, name: str) -> bool:
         """Whether the patterns cover a service by its name (`name` or `name@version`), or by every view behind it."""
         if self.key is None or self.key.names_service(name.partition("@")[0]):
@@ -102,14 +120,32 @@ class Access:
         bare, _, version = name.partition("@")
         record = snapshot.services.get(bare)
         registered = None if record is None else record.versions.get(version or record.live or "")
-        views = [] if registered is None else [view for view, _ in registered.views_read]
-        return bool(views) and all(self.key.names_view(view) for view in views)
+        read = () if registered is None else registered.views_read
+        return bool(read) and all(self.sees_features(snapshot, view, number) for view, number in read)
 
     def _visible(self, snapshot: RegistrySnapshot) -> RegistrySnapshot:
         """What is registered, as far as the key may know of it."""
         views = {name: record for name, record in snapshot.views.items() if self.sees_view(name)}
+        computed = {n: record for n, record in snapshot.on_demand.items() if self.sees_features(snapshot, n)}
         services = {name: record for name, record in snapshot.services.items() if self.sees_service(snapshot, name)}
-        return replace(snapshot, views=views, services=services, entities={})
+        return replace(snapshot, views=views, on_demand=computed, services=services, entities={})
+
+
+def views_behind(snapshot: RegistrySnapshot, name: str, version: str | None = None) -> Iterator[str]:
+    """The views that features are made of: of an on-demand view its inputs', without any its own name.
+
+    Args:
+        snapshot: the registry.
+        name: a view or an on-demand view.
+        version: its version; None: the live one.
+    """
+    record = snapshot.on_demand.get(name)
+    found = None if record is None else record.versions.get(version or record.live or "")
+    if found is None or not found.views_read:
+        yield name
+        return
+    for view, number in found.views_read:
+        yield from views_behind(snapshot, view, number)
 
 
 def forbidden() -> AccessDenied:

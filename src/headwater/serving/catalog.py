@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from headwater.compute.status import StoreStatus
-from headwater.planning.catalog import ViewInfo, live_views
-from headwater.planning.references import parse_reference
+from headwater.planning.catalog import live_views
 from headwater.planning.snapshot import RegistrySnapshot
+from headwater.planning.summaries import ViewSummary
 from headwater.registry.api_keys import ADMIN
 from headwater.serving.access import Access, forbidden
 from headwater.store import FeatureStore
@@ -22,7 +22,7 @@ def listed(store: FeatureStore, kind: str, access: Access) -> list[dict[str, Any
     if kind == "services":
         services = store.list_feature_services()
         return [service_document(info) for info in services if access.sees_service(snapshot, info.name)]
-    views = [info for info in store.list_feature_views() if access.sees_view(info.name)]
+    views = [info for info in store.list_feature_views() if access.sees_features(snapshot, info.name)]
     if kind == "views":
         return [view_document(info) for info in views]
     if kind == "features":
@@ -62,11 +62,11 @@ def check_shown(snapshot: RegistrySnapshot, kind: str, name: str, access: Access
     if kind == "services":
         access.check_service(snapshot, name)
     elif kind == "entities":
-        views = (info for info in live_views(snapshot) if access.sees_view(info.name))
+        views = (info for info in live_views(snapshot) if access.sees_features(snapshot, info.name))
         if name not in {entity for info in views for entity in info.entities}:
             raise forbidden()
     else:
-        access.check_view(snapshot, parse_reference(name).name)
+        access.check_features(snapshot, [name])
 
 
 def shown(store: FeatureStore, kind: str, name: str, version: str | None) -> dict[str, Any]:
@@ -78,13 +78,15 @@ def shown(store: FeatureStore, kind: str, name: str, version: str | None) -> dic
     return _SHOWN[kind](store, name, version)
 
 
-def _feature(info: ViewInfo, name: str) -> dict[str, Any]:
+def _feature(info: ViewSummary, name: str) -> dict[str, Any]:
     (feature,) = (f for f in info.features if f.name == name)
+    computed = next((made for made in info.aggregations if made.feature_name == name), None)
     return {
-        **feature_document(feature, info.definition.aggregations_by_name.get(name)),
+        **feature_document(feature, computed),
         "name": f"{info.name}:{name}",
         "version": info.version,
         "join_keys": types_document(info.join_keys),
+        **({"request_fields": types_document(info.request_fields)} if info.request_fields else {}),
     }
 
 

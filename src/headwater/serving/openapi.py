@@ -9,6 +9,7 @@ import msgspec
 
 import headwater
 from headwater.planning.catalog import ViewInfo
+from headwater.planning.summaries import ViewSummary
 from headwater.serving.bodies import DeleteBody, ReadBody, WriteBody
 from headwater.serving.reads import INCLUDABLE
 from headwater.types import ConsistencyLevel, DType, StalePolicy, WriteTarget
@@ -38,7 +39,7 @@ _DESCRIBED = {
     "entities": "columns of join keys (a single value is repeated), a list of objects, or for one join key its values",
     "features": "references such as 'weather:temp' or 'weather:*'; either these or a service",
     "service": "the name of a feature service, 'name' or 'name@version'",
-    "request": "values for features that are computed at request time",
+    "request": "values for on-demand features: field → one value for all entities, or a list with one for each",
     "consistency": "what the read may miss; null: eventual",
     "stale": "what happens to values older than their freshness SLA",
     "max_age": "a freshness SLA for this read alone, such as '5m'",
@@ -105,14 +106,14 @@ _POSTED = (400, 401, 403, 404, 405, 408, 409, 413, 415, 421, 422, 429, 503, 507)
 """Statuses of problems that a request with a body may meet."""
 
 
-def document(views: Iterable[ViewInfo], *, keys: bool) -> dict[str, Any]:
+def document(views: Iterable[ViewSummary], *, keys: bool) -> dict[str, Any]:
     """The document.
 
     Args:
         views: the live ones, for examples.
         keys: whether requests need an API key.
     """
-    known = list(views)
+    known = [view for view in views if isinstance(view, ViewInfo)]
     made: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "headwater", "version": headwater.__version__, "description": "Features over HTTP."},

@@ -17,7 +17,7 @@ from headwater.serving.bodies import ReadBody, ReadStream
 from headwater.serving.deadlines import Deadlines
 from headwater.serving.forms import ARROW
 from headwater.serving.metrics import Metrics
-from headwater.serving.values import entities, entity_count, stream_entities, stream_entity_count
+from headwater.serving.values import entities, entity_count, request_values, stream_entities, stream_entity_count
 from headwater.wire.arrow_results import to_arrow_answer
 from headwater.wire.arrow_streams import MOST_COLUMNS
 from headwater.wire.json_results import EXTRAS, encoded_result
@@ -74,7 +74,7 @@ async def read_features(
             keys = reader.join_keys
             result = await reader.read(
                 entities(asked, keys) if table is None else stream_entities(table, asked, keys),
-                body.request or None,
+                request_values(body.request, reader.request_fields) if body.request else None,
                 body.consistency,
                 session,
                 body.stale,

@@ -234,7 +234,9 @@ class Routes:
             self.metrics.pool(ConnectionCounts.total(client.connections() for client in pools))
 
     def _document(self, access: Access) -> dict[str, Any]:
-        views = [view for view in self.store.sync.list_feature_views() if access.sees_view(view.name)]
+        snapshot = self.store.sync.registry.snapshot()
+        every = self.store.sync.list_feature_views()
+        views = [view for view in every if access.sees_features(snapshot, view.name)]
         return document(views, keys=self._keys() is not None)
 
     async def _openapi(self, request: Request) -> Answer:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from headwater.planning.request_values import is_values
 from headwater.serving.answers import invalid
 from headwater.types import DType
 from headwater.wire.json_values import from_json
@@ -79,6 +80,22 @@ def stream_entities(table: pa.Table, repeated: Mapping[str, Any], keys: Mapping[
         for name, array in columns.items()
     }
     return plain | {name: _key(name, value, keys) for name, value in repeated.items()}
+
+
+def request_values(given: Mapping[str, Any], fields: Mapping[str, DType]) -> dict[str, Any]:
+    """The values for on-demand features in Python values; those of fields that are not known are left as they are.
+
+    Raises:
+        Refused: a text that is not of its field's form.
+    """
+    return {name: _field(name, value, fields.get(name)) for name, value in given.items()}
+
+
+def _field(name: str, value: Any, dtype: DType | None) -> Any:
+    if dtype is not None and isinstance(value, list) and not is_values(value, dtype):
+        # an array that is one value for all rows
+        return column([value], dtype, "request:", name)[0]
+    return column(value, dtype, "request:", name)
 
 
 def _is_plain(dtype: DType) -> bool:

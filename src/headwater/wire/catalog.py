@@ -170,6 +170,7 @@ def _common(version: Summary) -> dict[str, Any]:
         "live": version.live,
         "versions": list(version.versions),
         "join_keys": types_document(version.join_keys),
+        "request_fields": types_document(version.request_fields),
         "owner": version.owner,
         "description": version.description,
         "tags": dict(version.tags),
@@ -178,7 +179,10 @@ def _common(version: Summary) -> dict[str, Any]:
 
 def _common_in(document: Mapping[str, Any]) -> dict[str, Any]:
     same = {name: document[name] for name in ("name", "version", "live", "owner", "description", "tags")}
-    return {**same, "versions": tuple(document["versions"]), "join_keys": types_in(document["join_keys"])}
+    # a server of an earlier release has no request fields
+    fields = types_in(document.get("request_fields", {}))
+    keys = types_in(document["join_keys"])
+    return {**same, "versions": tuple(document["versions"]), "join_keys": keys, "request_fields": fields}
 
 
 def _duration_text(duration: timedelta | str | None) -> str | None:

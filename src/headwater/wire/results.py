@@ -60,6 +60,7 @@ class ResultSchema(msgspec.Struct, frozen=True):
         half_life: of the exponential one, microseconds.
         service: name and version, where one was asked for.
         statuses: their names, by their codes.
+        request: request field → dtype, of on-demand features.
     """
 
     keys: dict[str, str]
@@ -69,6 +70,7 @@ class ResultSchema(msgspec.Struct, frozen=True):
     half_life: int | None
     service: tuple[str, str] | None
     statuses: tuple[str, ...] = tuple(STATUSES)
+    request: dict[str, str] = {}
 
 
 _known: dict[ReadRequest, ResultSchema] = {}
@@ -87,6 +89,7 @@ def schema_of(result: OnlineResult) -> ResultSchema:
             asked.freshness.function.value,
             asked.freshness.half_life,
             asked.service,
+            request={name: str(dtype) for name, dtype in asked.fields.items()},
         )
         if len(_known) >= _KEPT:
             _known.clear()
@@ -148,7 +151,8 @@ class ReceivedRequest:
         freshness = Freshness(FreshnessFunction(schema.freshness), schema.half_life)
         by_view = columns_by_view(columns, len(schema.views))
         matrix = MatrixColumns.of(columns)
-        self.asked = ReadRequest(keys, columns, matrix, positions, by_view, freshness, schema.service)
+        fields = {name: DType.parse(dtype) for name, dtype in schema.request.items()}
+        self.asked = ReadRequest(keys, columns, matrix, positions, by_view, freshness, schema.service, fields)
         self.views = [
             ViewAnswered(
                 view.name, view.label, view.version, view.keys, view.timed, (None,) * count, view.sla, (None,) * count

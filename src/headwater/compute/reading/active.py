@@ -8,13 +8,14 @@ from headwater.errors import (
     ChangeRefused,
 )
 from headwater.planning.catching_up import RETIRED_ROWS, unreadable, view_behind
-from headwater.planning.resolve import ResolvedRequest, ResolvedView
+from headwater.planning.resolve import ResolvedFunction, ResolvedRequest, ResolvedView
 from headwater.planning.snapshot import RegistrySnapshot
 
 
 def rows_until(request: ResolvedRequest) -> int | None:
     """When the rows of a version that is read may go (microseconds): the first of them that was retired."""
-    retired = [view.definition.retired_at for view in request.views if view.definition.retired_at is not None]
+    parts: tuple[ResolvedView | ResolvedFunction, ...] = (*request.views, *request.functions)
+    retired = [part.definition.retired_at for part in parts if part.definition.retired_at is not None]
     return to_micros(min(retired) + RETIRED_ROWS) if retired else None
 
 
@@ -41,6 +42,9 @@ def check_active(context: StoreContext, snapshot: RegistrySnapshot, request: Res
     Raises:
         ChangeRefused: naming both versions, with what to read instead.
     """
+    for function in request.functions:
+        if function.definition.retired_at is not None:
+            raise ChangeRefused(_retired(snapshot, request, function))
     inactive = [view for view in request.views if not view.live]
     if not inactive:
         return
@@ -59,9 +63,9 @@ def check_active(context: StoreContext, snapshot: RegistrySnapshot, request: Res
             raise ChangeRefused(f"feature view {view.name!r}: {why}; run 'headwater materialize', {instead}")
 
 
-def _retired(snapshot: RegistrySnapshot, request: ResolvedRequest, view: ResolvedView) -> str:
+def _retired(snapshot: RegistrySnapshot, request: ResolvedRequest, view: ResolvedView | ResolvedFunction) -> str:
     """Why a retired version cannot be read, and what to read instead."""
-    live = snapshot.view(view.name).live
+    live = snapshot.any_view(view.name).live
     instead = f"read '{view.name}:…', live is {live}" if live else "apply the view again, or read another"
     what = f"feature view {view.name!r}: {view.version}"
     if request.service is not None:

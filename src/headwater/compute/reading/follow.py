@@ -7,7 +7,16 @@ from typing import Any
 
 from headwater.errors import HeadwaterError
 from headwater.planning.references import parse_reference
-from headwater.planning.resolve import ResolvedRequest, ResolvedView, resolve, whole_view, with_features
+from headwater.planning.resolve import (
+    ComputedColumn,
+    OutputColumn,
+    ResolvedFunction,
+    ResolvedRequest,
+    ResolvedView,
+    resolve,
+    whole_view,
+    with_features,
+)
 from headwater.planning.service_reads import same_columns
 from headwater.planning.snapshot import RegistrySnapshot, ViewRecord, ViewVersion
 from headwater.values import Value
@@ -42,6 +51,8 @@ def follow(
     """
     if request.service is not None:
         return _follow_service(snapshot, features, request, full_names)
+    if request.functions:
+        return _follow_computed(snapshot, features, request, full_names)
     views: list[ResolvedView] = []
     index: dict[tuple[int, bool], int] = {}
     warnings = []
@@ -123,7 +134,50 @@ def _again(snapshot: RegistrySnapshot, view: ResolvedView) -> ResolvedView:
 
 def _with_views(request: ResolvedRequest, views: list[ResolvedView]) -> ResolvedRequest:
     columns = tuple(replace(c, feature=views[c.view].view.feature(c.feature.name)) for c in request.columns)
-    return ResolvedRequest(tuple(views), columns, request.service)
+    return replace(request, views=tuple(views), columns=columns)
+
+
+def _stays(snapshot: RegistrySnapshot, request: ResolvedRequest) -> ResolvedRequest:
+    """The request on the versions it has, what was changed in place up to date."""
+    stays = _with_views(request, [_again(snapshot, view) for view in request.views])
+    functions = tuple(_function_again(snapshot, function) for function in request.functions)
+    return stays if functions == request.functions else replace(stays, functions=functions)
+
+
+def _function_again(snapshot: RegistrySnapshot, function: ResolvedFunction) -> ResolvedFunction:
+    record = snapshot.on_demand.get(function.name)
+    if record is None or function.version not in record.versions:
+        return function
+    return replace(function, definition=record.versions[function.version], live=record.live == function.version)
+
+
+def _follow_computed(
+    snapshot: RegistrySnapshot, features: Any, request: ResolvedRequest, full_names: bool | None
+) -> Followed:
+    """A list of features with on-demand ones moves as a whole, to the versions that it means now."""
+    stays = _stays(snapshot, request)
+    try:
+        newer = resolve(snapshot, features, full_names=full_names)
+    except HeadwaterError as bad:
+        return Followed(stays, (f"reads stay on the versions that they have: {bad}",))
+    if newer.versions == stays.versions or _same_answers(newer, request):
+        return Followed(newer)
+    changed = ", ".join(f"{label} {v}" for label, v in newer.versions.items() if stays.versions.get(label) != v)
+    why = f"reads stay on the versions that they have, since {changed} have different values, keys or request fields"
+    return Followed(stays, (f"{why}; prepare it again to read those",))
+
+
+def _same_answers(one: ResolvedRequest, other: ResolvedRequest) -> bool:
+    """Whether two requests have the same columns with the same values, of the same keys and request fields."""
+    if dict(one.join_keys) != dict(other.join_keys) or one.request_fields != other.request_fields:
+        return False
+    return [_meaning(one, c) for c in one.outputs] == [_meaning(other, c) for c in other.outputs]
+
+
+def _meaning(request: ResolvedRequest, column: OutputColumn | ComputedColumn) -> tuple[Any, ...]:
+    owner, name = request.owner(column), column.feature.name
+    keys = () if isinstance(owner, ResolvedFunction) else tuple((key.name, key.column) for key in owner.keys)
+    return column.name, owner.name, name, keys, owner.definition.column_fingerprints[name]
 
 
 def _follow_service(
@@ -136,7 +190,7 @@ def _follow_service(
     if record is not None and version in record.versions:
         stays = _cut(resolve(snapshot, f"{name}@{version}", full_names=full_names), request)
     if record is None or stays is None:
-        return Followed(_with_views(request, [_again(snapshot, view) for view in request.views]))
+        return Followed(_stays(snapshot, request))
     by_name = isinstance(features, str) and parse_reference(features).version is None
     if not by_name or record.live == version:
         return Followed(stays)
@@ -156,6 +210,8 @@ def _follow_service(
 
 def _cut(newer: ResolvedRequest, request: ResolvedRequest) -> ResolvedRequest | None:
     """The columns of a request out of a wider one; None where it lacks some, or needs other keys."""
+    if request.functions or newer.functions:
+        return newer if _same_answers(newer, request) else None
     have = {column.name: column for column in newer.columns}
     chosen = []
     for column in request.columns:

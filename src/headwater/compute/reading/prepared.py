@@ -349,6 +349,7 @@ class PreparedReader(forks.OfOneProcess):
     def explain(
         self,
         entities: Any,
+        request: Mapping[str, Any] | None = None,
         *,
         stale: StalePolicy | str = StalePolicy.FLAG,
         max_age: timedelta | str | None = None,
@@ -358,6 +359,7 @@ class PreparedReader(forks.OfOneProcess):
 
         Args:
             entities: as for `read`.
+            request: as for `read`.
             stale: as for `read`.
             max_age: as for `read`.
             now: as for `read`.
@@ -368,7 +370,9 @@ class PreparedReader(forks.OfOneProcess):
         marks = [time.perf_counter()]
         if self.due:
             self.look()
-        reader = self._reader
+        if request:
+            self._check_request(request)
+        reader, functions = self._reader, self._functions
         at, ahead = (self._context.now(), AHEAD) if now is None else (instant_of(now, "now"), 0)
         marks.append(time.perf_counter())
         plan = reader.plan_keys(entities)
@@ -376,11 +380,16 @@ class PreparedReader(forks.OfOneProcess):
         rows = self._fetcher.rows(plan.keys)
         self._context.claims.check_reads()
         marks.append(time.perf_counter())
-        age = None if max_age is None else duration_argument(max_age)
-        result = reader.decode(plan, rows, now=at, ahead=ahead, stale=policy_of(stale), max_age=age)
+        age, policy = None if max_age is None else duration_argument(max_age), policy_of(stale)
+        result = reader.decode(plan, rows, now=at, ahead=ahead, stale=policy, max_age=age)
         result.to_dict()
         marks.append(time.perf_counter())
-        names = ("look at the registry", "find the keys", "get the rows", "decode")
+        names = ["look at the registry", "find the keys", "get the rows", "decode"]
+        if functions is not None:
+            result = functions.complete(result, request, policy is StalePolicy.DROP, age, at)
+            result.to_dict()
+            marks.append(time.perf_counter())
+            names.append("compute on-demand features")
         steps = tuple((name, 1e3 * (end - start)) for name, start, end in zip(names, marks, marks[1:], strict=False))
         store = {key: value for key, value in self._context.online.info().items() if key in ("kind", "place")}
         return explained.Explained(result, len(plan.keys), dict(reader.versions), store, 1, steps)

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from headwater.compute.transforms.functions import OnDemandFunction
 from headwater.compute.transforms.online import field_users, view_places
-from headwater.compute.transforms.request_values import check_complete, column_of
 from headwater.errors import SpineError, UsageError
 from headwater.offline.base import HistoryRequest, HistoryRun
 from headwater.offline.join.result import Joins
 from headwater.online.reading.array_rows import null_mask
+from headwater.planning.request_values import check_complete, column_of
 from headwater.planning.resolve import FULL_NAMES, ComputedColumn, ResolvedRequest
 from headwater.types import STATUSES, Status
 

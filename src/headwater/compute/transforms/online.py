@@ -11,7 +11,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from headwater.compute.transforms.functions import OnDemandFunction
-from headwater.compute.transforms.request_values import check_complete, check_names, request_columns
 from headwater.online.reading.array_rows import ComputedRows, ComputedTimes, RowTimes, null_mask
 from headwater.online.reading.reader import OnlineReader
 from headwater.online.reading.result import OnlineResult
@@ -23,6 +22,7 @@ from headwater.online.reading.view_read import (
     ViewAnswered,
     columns_by_view,
 )
+from headwater.planning.request_values import check_complete, check_names, request_columns
 from headwater.planning.resolve import ComputedColumn, ResolvedFunction, ResolvedRequest
 from headwater.types import STATUSES, DType, Status
 
@@ -228,4 +228,5 @@ def _asked(request: ResolvedRequest, reader: OnlineReader) -> ReadRequest:
     places = [(column.name, starts[column.view] + column.feature) for column in columns]
     by_view = columns_by_view(columns, len(counts))
     keys, freshness = reader.asked.keys, reader.asked.freshness
-    return ReadRequest(keys, columns, MatrixColumns.of(columns), places, by_view, freshness, request.service)
+    matrix, fields = MatrixColumns.of(columns), request.request_fields
+    return ReadRequest(keys, columns, matrix, places, by_view, freshness, request.service, fields)

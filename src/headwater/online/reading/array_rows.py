@@ -153,8 +153,12 @@ def numbers(array: pa.Array, dtype: DType) -> NDArray[Any]:
 def python_column(array: pa.Array, dtype: DType) -> list[Any]:
     """Python values of a column, as results give them: times as datetimes in UTC, arrays and embeddings as lists."""
     if dtype.name == "timestamp":
-        values = python_values(numbers(array, dtype), dtype)
-        for i in np.flatnonzero(null_mask(array)).tolist() if array.null_count else ():
+        if not array.null_count:
+            return python_values(numbers(array, dtype), dtype)
+        # what stands below a NULL may be no instant
+        nulls = null_mask(array)
+        values = python_values(np.where(nulls, 0, numbers(array, dtype)), dtype)
+        for i in np.flatnonzero(nulls).tolist():
             values[i] = None
         return values
     listed: list[Any] = array.to_pylist()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from headwater.freshness import Freshness
 from headwater.online.rows.keys import KeySpace
 from headwater.online.rows.row_format import RowFormat
@@ -123,6 +125,7 @@ class ReadRequest(Value, frozen=True, eq=False):
         by_view: of each view the places of its columns among `columns`.
         freshness: the function freshness is measured by.
         service: name and version, where one was asked for.
+        fields: request field → dtype, of features that are computed on demand.
     """
 
     keys: Mapping[str, DType]
@@ -132,6 +135,7 @@ class ReadRequest(Value, frozen=True, eq=False):
     by_view: Sequence[Sequence[int]]
     freshness: Freshness
     service: tuple[str, str] | None
+    fields: Mapping[str, DType] = msgspec.field(default_factory=dict)
 
 
 def columns_by_view(columns: Sequence[ReadColumn], views: int) -> list[list[int]]:

@@ -67,7 +67,7 @@ def _column(value: Any, name: str, dtype: DType, size: int) -> pa.Array:
     kind = type(value)
     if kind is _PLAIN.get(dtype.name) and (kind is not int or _NUMBERS[0] <= value < _NUMBERS[1]):
         return pa.array([value] * size, dtype.arrow)
-    if not _is_column(value, dtype):
+    if not is_values(value, dtype):
         one = _fitted([value], name, dtype)
         return pa.concat_arrays([one] * size) if 0 < size < 2 else one.take(pa.array(np.zeros(size, np.int64)))
     if len(value) != size:
@@ -75,7 +75,7 @@ def _column(value: Any, name: str, dtype: DType, size: int) -> pa.Array:
     return _fitted(value, name, dtype)
 
 
-def _is_column(value: Any, dtype: DType) -> bool:
+def is_values(value: Any, dtype: DType) -> bool:
     """Whether a value is one for each row, rather than one for all."""
     if isinstance(value, (pa.Array, pa.ChunkedArray)) or is_pandas(value) or is_polars(value):
         return True
