@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headwater as hw
+from headwater.planning.request_values import is_values
 from headwater.planning.summaries import ServiceSummary, ViewSummary
 from headwater.serving.app import App
 from headwater.serving.settings import ServerSettings
@@ -112,6 +113,40 @@ DEFAULTS = hw.FeatureView(
     description="with a default\nof each",
     tags={"a": "b", "é": ""},
 )
+
+
+@hw.on_demand(
+    inputs=[hw.RequestField(name, dtype) for name, (dtype, _) in VALUES.items()],
+    features=[hw.Feature(f"{name}_again", dtype) for name, (dtype, _) in VALUES.items()],
+    mode="rows",
+    nulls="pass",
+)
+def echo(row: dict[str, Any]) -> dict[str, Any]:
+    return {f"{name}_again": value for name, value in row.items()}
+
+
+@hw.on_demand(
+    inputs=[SOME["n", "x"], hw.RequestField("limit", hw.Int64)],
+    features=[hw.Feature("over", hw.Bool), hw.Feature("ratio", hw.Float64)],
+    errors="null",
+    description="over the limit",
+)
+def risk(n: Any, x: Any, limit: Any) -> dict[str, Any]:
+    if (limit == 0).any():
+        raise ValueError("no limit")
+    return {"over": n > limit, "ratio": x / limit}
+
+
+@hw.on_demand(inputs=[risk["ratio"]], features=[hw.Feature("strict", hw.Float64)], mode="rows")
+def strict(row: dict[str, Any]) -> dict[str, Any]:
+    return {"strict": row["ratio"]}
+
+
+@hw.on_demand(inputs=[hw.RequestField("by", hw.Int64)], features=[hw.Feature("part", hw.Float64)], mode="rows")
+def part(row: dict[str, Any]) -> dict[str, Any]:
+    return {"part": 1 / row["by"]}
+
+
 KEYED = [
     hw.FeatureView(
         f"by_{name}",
@@ -126,6 +161,7 @@ MOVING = ("position", "through", "pending_until", "found")
 MODEL = hw.FeatureService(
     "model", [SOME["n"], DELAYS["late"]], owner="team", description="scores", tags={"stage": "test"}
 )
+RISKY = hw.FeatureService("risky", [SOME["n"], risk, strict])
 WHOLE = hw.FeatureService("whole", [SOME, DELAYS["late"].rename({"late": "delay"})], full_names=True)
 
 
@@ -180,7 +216,8 @@ class Doors:
 @pytest.fixture(scope="module")
 def doors() -> Iterator[Doors]:
     store = hw.FeatureStore.in_memory(
-        [ALL, SOME, DELAYS, CONSTANTS, DEFAULTS, *KEYED, MODEL, WHOLE], clock=lambda: NOON
+        [ALL, SOME, DELAYS, CONSTANTS, DEFAULTS, *KEYED, echo, risk, strict, part, MODEL, WHOLE, RISKY],
+        clock=lambda: NOON,
     )
     asynchronous = hw.AsyncFeatureStore.of(store)
     app = App(asynchronous, ServerSettings(deadline=30))
@@ -251,6 +288,40 @@ def test_every_value_of_every_dtype_goes_and_comes_alike(doors: Doors, data: st.
         assert all(
             repr(values[name][d * count : (d + 1) * count]) == repr(values[name][:count]) for d in range(len(doors.all))
         ), name
+
+
+@settings(max_examples=12 * SCALE, deadline=None)
+@given(data=st.data())
+def test_values_of_a_request_go_and_come_alike(doors: Doors, data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, 3))
+    request, wanted = {}, {}
+    for name, (dtype, values) in VALUES.items():
+        every, one = data.draw(st.lists(st.none() | values, min_size=count, max_size=count)), data.draw(values)
+        # of lists some are one for each row, whatever was meant
+        repeated = data.draw(st.booleans()) and not is_values(one, dtype, count)
+        request[name] = one if repeated else every
+        wanted[f"{name}_again"] = [one] * count if repeated else every
+    shown = doors.same(lambda door: door.get_online_features(["echo:*"], [{}] * count, request=request), everything)
+    assert shown
+    found = doors.store.get_online_features(["echo:*"], [{}] * count, request=request).to_dict()
+    assert repr(found) == repr(wanted)
+
+
+def test_on_demand_features_are_the_same_through_all(doors: Doors) -> None:
+    doors.store.write("some", [{"user": 7, "at": AT, "n": 9, "x_col": 0.5, "s": "a"}])
+    doors.store.write("some", [{"user": 8, "at": AT, "n": 1, "x_col": 900.0, "s": None}])
+    for limit in (2, [2, 0, 2], np.array([1, 2, 3]), [None, 1, 1]):
+        for options in ({}, {"stale": "drop", "max_age": "1m"}, {"now": AT - timedelta(days=9)}, {"full_names": True}):
+            doors.same(
+                lambda door: door.get_online_features("risky", [7, 9, 7], request={"limit": limit}, **options),  # noqa: B023
+                everything,
+            )
+    statuses = doors.store.get_online_features("risky", [7, 9, 7], request={"limit": [2, 2, 0]}).statuses
+    assert statuses["ratio"] == ["PRESENT", "NULL", "ERROR"] == statuses["strict"]
+    for door in doors.all:
+        reader = door.prepare("risky")
+        assert dict(reader.request_fields) == {"limit": hw.Int64}
+        assert dict(reader.join_keys) == {"user": hw.Int64}
 
 
 @settings(max_examples=12 * SCALE, deadline=None)
@@ -406,6 +477,13 @@ BAD_READS: list[tuple[str, type[hw.HeadwaterError], Callable[[Door], Any]]] = [
     ("negative", hw.UsageError, lambda d: d.get_online_features(["some:n"], [1], max_age=timedelta(-1))),
     ("now", hw.UsageError, lambda d: d.get_online_features(["some:n"], [1], now="yesterday")),
     ("request", hw.UsageError, lambda d: d.get_online_features(["some:n"], [1], request={"hour": 1})),
+    ("no request", hw.UsageError, lambda d: d.get_online_features("risky", [1])),
+    ("request name", hw.UsageError, lambda d: d.get_online_features("risky", [1], request={"limti": 1})),
+    ("request value", hw.UsageError, lambda d: d.get_online_features("risky", [1], request={"limit": "x"})),
+    ("request fraction", hw.UsageError, lambda d: d.get_online_features("risky", [1], request={"limit": 1.5})),
+    ("request length", hw.UsageError, lambda d: d.get_online_features("risky", [1], request={"limit": [1, 2]})),
+    ("request form", hw.UsageError, lambda d: d.get_online_features("risky", [1], request=[1])),
+    ("raises", hw.OnDemandError, lambda d: d.get_online_features(["part:*"], [{}], request={"by": 0})),
     ("session", hw.SessionRequired, lambda d: d.get_online_features(["some:n"], [1], consistency="session")),
     ("prepared level", hw.UsageError, lambda d: d.prepare(["some:n"], "sesion")),
     ("prepared", hw.FeatureNotFound, lambda d: d.prepare(["some:m"])),
@@ -467,9 +545,9 @@ def test_what_is_registered_is_listed_the_same(doors: Doors) -> None:
 
 def test_one_of_what_is_registered_is_the_same(doors: Doors) -> None:
     for version in (None, "1.0.0"):
-        for name in ("all", "some", "defaults", "constants", "by_text"):
+        for name in ("all", "some", "defaults", "constants", "by_text", "risk", "strict", "echo"):
             doors.same(lambda door: door.get_feature_view(name, version), lambda i: repr(summary(i)))  # noqa: B023
-        for name in ("model", "whole"):
+        for name in ("model", "whole", "risky"):
             doors.same(lambda door: door.get_feature_service(name, version), lambda i: repr(summary(i)))  # noqa: B023
     for name in ("user", "route"):
         doors.same(lambda door: door.get_entity(name))  # noqa: B023
@@ -485,7 +563,7 @@ def test_versions_of_what_is_registered(doors: Doors) -> None:
         version="1.1.0",
     )
     store = doors.store.door
-    store.apply([ALL, SOME, changed, CONSTANTS, DEFAULTS, *KEYED, MODEL, WHOLE])
+    store.apply([ALL, SOME, changed, CONSTANTS, DEFAULTS, *KEYED, echo, risk, strict, part, MODEL, WHOLE, RISKY])
     try:
         for version in (None, "1.0.0", "1.1.0"):
             doors.same(lambda door: door.get_feature_view("delays", version), lambda i: repr(summary(i)))  # noqa: B023

@@ -185,7 +185,8 @@ def request_document(given: Mapping[str, Any], fields: Mapping[str, DType], size
     found: dict[str, Any] = {}
     for name, dtype in fields.items():
         if name in given:
-            every = is_values(given[name], dtype)
+            # one array for all is sent as one for each, which a server cannot take for anything else
+            every = dtype.name in ("array", "embedding") or is_values(given[name], dtype, size)
             column = request_columns({name: given[name]}, {name: dtype}, size if every else 1)[name]
             values = to_json(python_column(column, dtype), dtype)
             found[name] = values if every else values[0]

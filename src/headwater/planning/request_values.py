@@ -67,7 +67,7 @@ def _column(value: Any, name: str, dtype: DType, size: int) -> pa.Array:
     kind = type(value)
     if kind is _PLAIN.get(dtype.name) and (kind is not int or _NUMBERS[0] <= value < _NUMBERS[1]):
         return pa.array([value] * size, dtype.arrow)
-    if not is_values(value, dtype):
+    if not is_values(value, dtype, size):
         one = _fitted([value], name, dtype)
         return pa.concat_arrays([one] * size) if 0 < size < 2 else one.take(pa.array(np.zeros(size, np.int64)))
     if len(value) != size:
@@ -75,16 +75,36 @@ def _column(value: Any, name: str, dtype: DType, size: int) -> pa.Array:
     return _fitted(value, name, dtype)
 
 
-def is_values(value: Any, dtype: DType) -> bool:
-    """Whether a value is one for each row, rather than one for all."""
+def is_values(value: Any, dtype: DType, size: int) -> bool:
+    """Whether a value is one for each row, rather than one for all.
+
+    Of an array or embedding a list is one for each row where it has as many items as there are rows, and each of them
+    may be a value.
+
+    Args:
+        value: as it was given.
+        dtype: of its field.
+        size: how many rows there are.
+    """
     if isinstance(value, (pa.Array, pa.ChunkedArray)) or is_pandas(value) or is_polars(value):
         return True
     if not is_column(value):
         return False
     if dtype.name not in ("array", "embedding"):
         return True
-    inner = next((item for item in value if item is not None), None)
-    return inner is not None and is_column(inner)
+    return len(value) == size and all(_may_be(item, dtype) for item in value)
+
+
+def _may_be(item: Any, dtype: DType) -> bool:
+    """Whether something may be a value of an array or embedding, by its nesting."""
+    if item is None:
+        return True
+    if not is_column(item):
+        return False
+    element = dtype.element
+    if element is None or element.name not in ("array", "embedding"):
+        return not any(is_column(inner) for inner in item)
+    return all(_may_be(inner, element) for inner in item)
 
 
 def _fitted(values: Any, name: str, dtype: DType) -> pa.Array:

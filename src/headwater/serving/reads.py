@@ -74,7 +74,7 @@ async def read_features(
             keys = reader.join_keys
             result = await reader.read(
                 entities(asked, keys) if table is None else stream_entities(table, asked, keys),
-                request_values(body.request, reader.request_fields) if body.request else None,
+                request_values(body.request, reader.request_fields, count) if body.request else None,
                 body.consistency,
                 session,
                 body.stale,

@@ -82,17 +82,22 @@ def stream_entities(table: pa.Table, repeated: Mapping[str, Any], keys: Mapping[
     return plain | {name: _key(name, value, keys) for name, value in repeated.items()}
 
 
-def request_values(given: Mapping[str, Any], fields: Mapping[str, DType]) -> dict[str, Any]:
+def request_values(given: Mapping[str, Any], fields: Mapping[str, DType], size: int) -> dict[str, Any]:
     """The values for on-demand features in Python values; those of fields that are not known are left as they are.
+
+    Args:
+        given: as JSON has them.
+        fields: request field → dtype.
+        size: how many entities there are.
 
     Raises:
         Refused: a text that is not of its field's form.
     """
-    return {name: _field(name, value, fields.get(name)) for name, value in given.items()}
+    return {name: _field(name, value, fields.get(name), size) for name, value in given.items()}
 
 
-def _field(name: str, value: Any, dtype: DType | None) -> Any:
-    if dtype is not None and isinstance(value, list) and not is_values(value, dtype):
+def _field(name: str, value: Any, dtype: DType | None, size: int) -> Any:
+    if dtype is not None and isinstance(value, list) and not is_values(value, dtype, size):
         # an array that is one value for all rows
         return column([value], dtype, "request:", name)[0]
     return column(value, dtype, "request:", name)

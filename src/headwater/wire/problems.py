@@ -20,6 +20,7 @@ TYPES = "urn:headwater:errors#"
 
 _STATUS: dict[type[Exception], int] = {
     errors.RowsRejected: 422,
+    errors.OnDemandError: 422,
     errors.IdempotencyKeyReused: 422,
     errors.RequestInProgress: 409,
     errors.NotFound: 404,
