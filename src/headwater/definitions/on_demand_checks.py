@@ -65,6 +65,8 @@ def argument_names(view: OnDemandFeatureView) -> Iterator[str]:
         if isinstance(item, RequestField):
             yield item.name
             continue
+        if not isinstance(item, (FeatureView, OnDemandFeatureView, FeatureSelection)):
+            continue
         selection = item if isinstance(item, FeatureSelection) else FeatureSelection(item)
         for name in selection.feature_names:
             renamed = selection.renames.get(name)

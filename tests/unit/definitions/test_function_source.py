@@ -1,0 +1,181 @@
+"""What is kept of a function's source text, and what it may name: it runs where its project is not."""
+
+import math as m
+import os.path
+import textwrap
+from datetime import timedelta as duration
+
+import numpy as np
+import pytest
+
+import headwater as hw
+from headwater.definitions.function_source import global_names, name_problems, parameters, source_of
+
+LIMIT = 32
+
+
+def helper(x):
+    return x
+
+
+def test_text_and_imports_of_a_function():
+    def cold(temp: np.ndarray, hour: int = 9) -> dict[str, np.ndarray]:
+        """Comments and texts stay as they are written."""
+        low = m.floor(LOW := 1)  # as this one
+        return {"cold": np.where(temp < low, hour, os.path.sep), "LOW": LOW, "d": duration(1)}
+
+    found = source_of(cold)
+    assert found.problems == ()
+    assert found.imports == (
+        "import math as m",
+        "import os.path",
+        "from datetime import timedelta as duration",
+        "import numpy as np",
+    )
+    assert found.text.startswith("def cold(temp: np.ndarray, hour: int = 9)")
+    assert "# as this one" in found.text
+    assert parameters(found.text) == ("temp", "hour")
+
+
+def test_a_module_of_the_project_is_refused_by_name(tmp_path):
+    (tmp_path / "helpers.py").write_text("def scale(x):\n    return x\n")
+    (tmp_path / "features.py").write_text(
+        textwrap.dedent(
+            """
+            import headwater as hw
+            import helpers
+            from helpers import scale
+
+            @hw.on_demand(inputs=[hw.RequestField("x", hw.Float64)], features=[hw.Feature("y", hw.Float64)])
+            def scaled(x):
+                return {"y": scale(helpers.scale(x))}
+            """
+        )
+    )
+    (tmp_path / "headwater.toml").write_text('[online]\nurl = "memory:"\n')
+    with hw.FeatureStore(tmp_path) as store, pytest.raises(hw.DefinitionError) as caught:
+        store.plan()
+    first, *problems = str(caught.value).splitlines()
+    assert first == "2 problems in the definitions:"
+    assert all("features.py:6 scaled: it uses" in line and "a module of the project" in line for line in problems)
+    assert "'scale' of helpers" in problems[0] + problems[1]
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        ("return LIMIT + a", "LIMIT"),
+        ("return helper(a)", "helper"),
+        ("return f(a)", "f"),
+        ("return [LIMIT for _ in a]", "LIMIT"),
+        ("return (lambda: LIMIT)()", "LIMIT"),
+        ("def inner():\n        return LIMIT\n    return inner()", "LIMIT"),
+        ("global counted\n    counted = a\n    return counted", "counted"),
+        ("from . import thing\n    return thing", "."),
+        ("class Inner:\n        x = LIMIT\n    return Inner.x", "LIMIT"),
+    ],
+)
+def test_names_that_are_not_there_where_it_runs(body, name):
+    problems = list(name_problems(f"def f(a):\n    {body}\n", ()))
+    assert any(name in problem for problem in problems), problems
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "return sum(abs(x) for x in a)",
+        "import math\n    return math.pi",
+        "def inner(n):\n        return inner(n - 1) if n else a\n    return inner(3)",
+        "try:\n        return a\n    except ValueError as bad:\n        return str(bad)",
+        "total: NotThere = 1\n    return total",
+        "return {k: v for k, v in a.items()}",
+        "match a:\n        case [first, *rest]:\n            return first, rest\n    return None",
+    ],
+)
+def test_names_that_are_there(body):
+    assert list(name_problems(f"def f(a: NotThere) -> NotThere:\n    {body}\n", ())) == []
+
+
+def test_global_names_are_each_given_once():
+    assert global_names("def f(a, b=LIMIT):\n    return x(a) + x(b) + y.z\n") == ["LIMIT", "x", "y"]
+
+
+def twice(function):
+    return function
+
+
+@twice
+@twice
+def decorated(a):
+    return a
+
+
+async def later(a):
+    return a
+
+
+def many(a):
+    yield a
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda a: a, "with `def`"),
+        (decorated, "other decorators are not kept"),
+        (later, "neither async nor a generator"),
+        (many, "neither async nor a generator"),
+        (len, "is not a function written with `def`"),
+        (eval("lambda a: a"), "source text cannot be read"),
+    ],
+)
+def test_what_is_not_a_plain_function(function, words):
+    assert any(words in problem for problem in source_of(function).problems), source_of(function).problems
+
+
+FIELD = hw.RequestField("a", hw.Float64)
+OUT = [hw.Feature("b", hw.Float64)]
+ENTITY = hw.Entity("e", join_keys={"k": hw.Int64})
+VIEW = hw.FeatureView("v", entity=ENTITY, source=hw.PushSource(event_time="t"), features=[hw.Feature("x", hw.Float64)])
+
+
+def identity(a):
+    return {"b": a}
+
+
+def of(**changes):
+    given = {"inputs": [FIELD], "features": OUT, "function": identity} | changes
+    return hw.OnDemandFeatureView("f", **given)
+
+
+@pytest.mark.parametrize(
+    ("view", "words"),
+    [
+        (of(inputs=[FIELD, VIEW["x"]]), "input 'x' is not a parameter of the function; it has a"),
+        (of(inputs=[VIEW["x"]]), "parameter 'a' of the function is not an input"),
+        (of(inputs=[]), "must have at least one input"),
+        (of(features=[]), "must have at least one feature"),
+        (of(inputs=["v:x"]), "'v:x' is not an input"),
+        (of(inputs=[FIELD, hw.RequestField("a", hw.Int64)]), "two inputs are named 'a'"),
+        (of(mode="panda"), "mode: 'panda' is not one of numpy, pandas, arrow, rows"),
+        (of(nulls=True), "nulls: True is not one of skip, pass"),
+        (of(errors="skip"), "errors: 'skip' is not one of raise, null"),
+        (of(features=[hw.Feature("b", hw.Float64, default=0.0)]), "default: an on-demand feature has none"),
+        (of(features=[hw.Feature("b", hw.Float64, column="c")]), "column: an on-demand feature has no source column"),
+        (of(features=[hw.Feature("b", hw.Float64, freshness_sla="1h")]), "freshness_sla: an on-demand feature"),
+        (of(features=[hw.Feature("a", hw.Float64)]), "'a' is named like its request field"),
+        (of(inputs=[hw.RequestField("a", "float")]), "'float' is not a dtype"),
+        (of(inputs=[hw.RequestField("a b", hw.Int64)]), "not a valid name for a request field"),
+        (of(function=None, source="def f(*a):\n    return a\n"), "the function has *a: name each input"),
+        (of(mode="rows", inputs=[FIELD, VIEW["x"]]), None),
+        (of(mode="pandas", function=None, source="def f(a, b):\n    return a\n"), "must have one parameter"),
+    ],
+)
+def test_what_is_wrong_with_a_definition_is_said_by_plan(view, words, tmp_path):
+    with hw.FeatureStore(tmp_path, registry=f"sqlite:///{tmp_path}/r.db", online="memory:") as store:
+        if words is None:
+            assert store.plan([VIEW, view]).stages
+            return
+        with pytest.raises(hw.DefinitionError) as caught:
+            store.plan([VIEW, view])
+    assert words in str(caught.value), str(caught.value)
