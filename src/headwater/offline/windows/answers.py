@@ -91,8 +91,8 @@ def _scalars(feature: WindowFeature, subset: Subset, rows: Rows) -> FeatureAnswe
     function, window = feature.function, feature.window
     if function == "count_distinct":
         return _plain(feature, _distinct(feature, subset, rows))
-    hits, blocks = rows.hits(subset.runs, window)
-    counts = hits.counts()
+    hits = rows.hits(subset.runs, window)
+    counts = hits.counts
     some = counts > 0
     match function:
         case "count":
@@ -103,24 +103,24 @@ def _scalars(feature: WindowFeature, subset: Subset, rows: Rows) -> FeatureAnswe
         case "sum" | "mean":
             return _totals(feature, subset, rows, counts)
         case "var_pop" | "var_samp" | "stddev_pop" | "stddev_samp":
-            squares = subset.spreads.of(hits, blocks)[2]
+            squares = subset.spreads.of(hits)[2]
             number = counts - 1 if function.endswith("samp") else counts
             found = np.maximum(squares, 0.0) / np.maximum(number, 1)
             # a sum of squares may be a little below 0; NaN stays what it is
             return _plain(feature, np.sqrt(found) if function.startswith("stddev") else found, number > 0)
         case "min" | "max":
             assert subset.column is not None
-            values = subset.extremes(greatest=function == "max").of(hits, blocks)[0]
+            values = subset.extremes(greatest=function == "max").of(hits)[0]
             return _of_column(feature, subset.column, _where(some, values), some)
         case "first" | "last":
             assert subset.column is not None
             places = subset.last_places if function == "last" else subset.first_places
-            place = _where(some, places.of(hits, blocks)[0])
+            place = _where(some, places.of(hits)[0])
             order = subset.full_order
             values = subset.values[order[place]] if len(order) else np.zeros(len(rows), subset.values.dtype)
             return _of_column(feature, subset.column, values, some)
         case "seconds_since_last":
-            newest = _where(some, subset.newest.of(hits, blocks)[0], rows.at)
+            newest = _where(some, subset.newest.of(hits)[0], rows.at)
             return _plain(feature, _quotients(rows.at - newest, 1_000_000), some)
         case "quantile":
             return _quantiles(feature, subset, rows, counts)
@@ -155,7 +155,7 @@ def _totals(feature: WindowFeature, subset: Subset, rows: Rows, counts: Ints) ->
     if not is_integer(feature.column):
         values: Any = rows.sums(subset.sums, subset.runs, feature.window)
         return _plain(feature, values / np.maximum(counts, 1) if feature.function == "mean" else values, some)
-    totals = subset.integer_sums.of(rows.hits(subset.runs, feature.window)[0])
+    totals = subset.integer_sums.of(rows.hits(subset.runs, feature.window))
     if feature.function == "mean":
         return _plain(feature, totals.doubles() / np.maximum(counts, 1), some)
     values, beyond = totals.integers()
@@ -167,7 +167,7 @@ def _quantiles(feature: WindowFeature, subset: Subset, rows: Rows, counts: Ints)
     some = counts > 0
     if not some.any():
         return FeatureAnswer(feature.dtype, np.zeros(len(rows)), some)
-    hits, _ = rows.hits(subset.runs, feature.window)
+    hits = rows.hits(subset.runs, feature.window)
     rank = np.maximum(1, np.ceil(feature.q * counts).astype(np.int64))
     codes, inverse = np.unique(subset.ranks.of(hits, rank), return_inverse=True)
     middles = np.array([midpoint(int(code)) for code in codes])
@@ -178,7 +178,7 @@ def _distinct(feature: WindowFeature, subset: Subset, rows: Rows) -> Ints:
     window = feature.window
     if not window.offset:
         return subset.records.counts(rows.group, edges.starts(window, rows.at), rows.at, feature.n)
-    hits, _ = rows.hits(subset.runs, window)
+    hits = rows.hits(subset.runs, window)
     return counted_one_by_one(subset.runs, hits, subset.digests, feature.n)
 
 

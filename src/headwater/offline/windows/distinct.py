@@ -63,8 +63,11 @@ class Records:
         rows = np.arange(len(group))
         for level in range(TOP_LEVEL + 1):
             begun, ended = self._level(level)
-            there = begun.hits(group[rows], start[rows], None, at[rows]).counts()
-            there = there - ended.hits(group[rows], start[rows], None, at[rows]).counts()
+            there, gone = (
+                runs.hits(group[rows], start[rows], None, runs.reach(group[rows], at[rows])).counts
+                for runs in (begun, ended)
+            )
+            there = there - gone
             found[rows] = there << level
             rows = rows[there > most]
             if not len(rows):
@@ -87,7 +90,7 @@ class Records:
 
 def counted_one_by_one(runs: Runs, hits: Hits, digests: NDArray[np.uint64], most: int) -> Ints:
     """`Records.counts` of windows that end before the instant: their events are looked at one by one."""
-    counts = hits.counts()
+    counts = hits.counts
     found = np.zeros(len(counts), np.int64)
     ends = np.cumsum(counts)
     begin = 0
@@ -121,11 +124,11 @@ def events_of(runs: Runs, hits: Hits, begin: int, until: int) -> tuple[Ints, Int
     """The rows from `begin` to `until` with each of their events, by index."""
     owners, places = ranges_of(hits.last[begin:until] - hits.first[begin:until])
     rows, events = [owners + begin], [runs.chain[hits.first[begin:until][owners] + places]]
-    for each in hits.prefixes:
+    for each in hits.rest():
         assert runs.tree is not None
         chosen = np.flatnonzero((each.rows >= begin) & (each.rows < until))
         owners, places = ranges_of(each.sizes[chosen])
-        start = each.blocks[chosen] << each.level
+        start = each.start[chosen]
         rows.append(each.rows[chosen][owners])
-        events.append(runs.rest[runs.tree.order[each.level][start[owners] + places]])
+        events.append(runs.rest[runs.tree.level(each.level)[1][start[owners] + places]])
     return np.concatenate(rows), np.concatenate(events)

@@ -42,18 +42,24 @@ class IntegerSums:
     """
 
     def __init__(self, runs: Runs, values: Ints) -> None:
+        self._runs, self._values = runs, values
         self._chain = _summed(runs.on_chain(values))
-        orders = [] if runs.tree is None else runs.tree.order
-        self._levels = [_summed(values[runs.rest[order]]) for order in orders]
+        self._levels: dict[int, tuple[Ints, Ints]] = {}
 
     def of(self, hits: Hits) -> Totals:
         """The sum over the events of each row."""
         high, low = (sums[hits.last] - sums[hits.first] for sums in self._chain)
-        for each in hits.prefixes:
-            start = each.blocks << each.level
-            for total, sums in zip((high, low), self._levels[each.level], strict=True):
-                total[each.rows] += sums[start + each.sizes] - sums[start]
+        for each in hits.rest():
+            for total, sums in zip((high, low), self._level(each.level), strict=True):
+                total[each.rows] += sums[each.start + each.sizes] - sums[each.start]
         return Totals(high + (low >> _HALF), low & _MASK)
+
+    def _level(self, level: int) -> tuple[Ints, Ints]:
+        if level not in self._levels:
+            assert self._runs.tree is not None
+            _, order = self._runs.tree.level(level)
+            self._levels[level] = _summed(self._values[self._runs.rest[order]])
+        return self._levels[level]
 
 
 def _summed(values: Ints) -> tuple[Ints, Ints]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class Sums:
     """Sums of doubles."""
 
+    overlapping = False
+
     def __init__(self, values: NDArray[np.float64]) -> None:
         self._values = values
 
@@ -35,6 +37,8 @@ class Sums:
 
 class Spreads:
     """(number, mean, M2) of doubles, merged by Chan's rule; see `states.spread`."""
+
+    overlapping = False
 
     def __init__(self, values: NDArray[np.float64]) -> None:
         self._values = values
@@ -76,6 +80,8 @@ def _floats(state: State) -> tuple[NDArray[np.float64], ...]:
 class Extremes:
     """The greatest values, or the least; NaN is the greatest."""
 
+    overlapping = True
+
     def __init__(self, values: NDArray[Any], *, greatest: bool) -> None:
         self._values = values
         self._function: np.ufunc
@@ -84,7 +90,7 @@ class Extremes:
             self._identity: float = -np.inf if greatest else np.nan
         else:
             self._function = np.maximum if greatest else np.minimum
-            self._identity = np.iinfo(np.int64).min if greatest else np.iinfo(np.int64).max
+            self._identity = np.iinfo(values.dtype).min if greatest else np.iinfo(values.dtype).max
 
     def of(self, events: Ints | None) -> State:
         return (self._values if events is None else self._values[events],)

@@ -30,7 +30,8 @@ class Ranks:
     def __init__(self, runs: Runs, codes: Ints) -> None:
         self._each, numbers = np.unique(codes, return_inverse=True)
         numbers = numbers.reshape(-1)
-        orders = [] if runs.tree is None else runs.tree.order
+        tree = runs.tree
+        orders = [] if tree is None else [tree.level(level)[1] for level in range(tree.depth)]
         parts = [numbers[runs.chain], *(numbers[runs.rest[order]] for order in orders)]
         self._starts = np.cumsum([0, *map(len, parts)])[1:]
         values = np.concatenate(parts)
@@ -45,8 +46,8 @@ class Ranks:
     def of(self, hits: Hits, rank: Ints) -> Ints:
         """The code of each row's event of a rank, from 1; of rows without so many it means nothing."""
         pieces = [(np.arange(len(rank)), hits.first, hits.last)]
-        for each in hits.prefixes:
-            start = self._starts[each.level] + (each.blocks << each.level)
+        for each in hits.rest():
+            start = self._starts[each.level] + each.start
             pieces.append((each.rows, start, start + each.sizes))
         left, found = rank - 1, np.zeros(len(rank), np.int64)
         for bit, before in self._bits:

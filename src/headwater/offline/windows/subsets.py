@@ -15,9 +15,9 @@ from headwater.offline.windows.exact import IntegerSums
 from headwater.offline.windows.keyed import Keyed
 from headwater.offline.windows.lists import Lists
 from headwater.offline.windows.merging import Extremes, Spreads, Sums
-from headwater.offline.windows.ranges import Aggregates, Blocks, blocks_of
+from headwater.offline.windows.ranges import Aggregates
 from headwater.offline.windows.ranks import Ranks
-from headwater.offline.windows.runs import Bounds, Hits, Runs
+from headwater.offline.windows.runs import Bounds, Hits, Reach, Runs
 from headwater.planning.windows.quantile_bins import bins_of
 from headwater.planning.windows.rule import BEFORE_ALL, Window
 
@@ -38,38 +38,37 @@ class Rows:
 
     def __init__(self, group: Ints, at: Ints) -> None:
         self.group, self.at = group, at
-        self._hits: dict[tuple[int, Window], tuple[Hits, list[Blocks]]] = {}
+        self._hits: dict[tuple[int, Window], Hits] = {}
         self._sums: dict[tuple[int, Window], NDArray[Any]] = {}
-        self._known: dict[int, Ints] = {}
+        self._reaches: dict[int, Reach] = {}
 
     def __len__(self) -> int:
         return len(self.at)
 
-    def hits(self, runs: Runs, window: Window) -> tuple[Hits, list[Blocks]]:
-        """The events of a window, and the blocks of them in the chain."""
+    def hits(self, runs: Runs, window: Window) -> Hits:
+        """The events of a window."""
         name = (id(runs), window)
         if name not in self._hits:
             starts, ends = edges.starts(window, self.at), edges.ends(window, self.at)
-            hits = runs.hits(self.group, starts, ends, self.at, self.known_by(runs))
-            self._hits[name] = hits, blocks_of(hits)
+            self._hits[name] = runs.hits(self.group, starts, ends, self.reach(runs))
         return self._hits[name]
 
     def sums(self, aggregates: Aggregates, runs: Runs, window: Window) -> NDArray[Any]:
         """The sums of doubles over the events of a window, which a mean is made of too."""
         name = (id(aggregates), window)
         if name not in self._sums:
-            self._sums[name] = aggregates.of(*self.hits(runs, window))[0]
+            self._sums[name] = aggregates.of(self.hits(runs, window))[0]
         return self._sums[name]
 
-    def known_by(self, runs: Runs) -> Ints:
-        """Where what is known of the chain ends; the same for all windows."""
-        if id(runs) not in self._known:
-            self._known[id(runs)] = runs.known_by(self.group, self.at)
-        return self._known[id(runs)]
+    def reach(self, runs: Runs) -> Reach:
+        """What the rows know; the same for all windows."""
+        if id(runs) not in self._reaches:
+            self._reaches[id(runs)] = runs.reach(self.group, self.at)
+        return self._reaches[id(runs)]
 
     def bounds(self, runs: Runs, window: Window) -> Bounds:
         """The ranges of a window."""
-        return runs.bounds(self.group, edges.starts(window, self.at), edges.ends(window, self.at), self.at)
+        return runs.bounds(self.group, edges.starts(window, self.at), edges.ends(window, self.at), self.reach(runs))
 
 
 class Counted:
@@ -117,7 +116,7 @@ class Counted:
     def newest(self, rows: Rows) -> Ints:
         """The event time of the newest event of each row's group that is known; the least int64: there is none."""
         by_event, chain, rest, by_known = self._newest
-        found = self._at(chain, rows.known_by(self.runs), rows)
+        found = self._at(chain, rows.reach(self.runs).known, rows)
         if len(rest):
             until = np.searchsorted(by_known, self.runs.known_after(rows.group, rows.at))
             found = np.maximum(found, self._at(rest, until, rows))
