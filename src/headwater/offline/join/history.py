@@ -354,11 +354,11 @@ class PointInTimeRun:
         features, every = part.columns.features, part.input.view.view.feature_list
         if part.input.view.windows is not None:
             folder = Path(stack.enter_context(TemporaryDirectory(dir=self._folder)))
-            bounds = Bounds(folder, self._budget, self._check_cancelled)
+            bounds = Bounds(folder, self._budget, rows, self._check_cancelled)
             windows = WindowJoin(space, label, part.input, part.join, [f.name for f in features], seen.rows, bounds)
             windows.run()
             self._count(part, windows.counts)
-            return windows.batches(rows)
+            return windows.batches()
         chosen = choose(space, label, part.join, seen.rows, every, len(features))
         self._count(part, chosen.counts)
         query = answer(part.join, chosen, [f.name for f in features], every)

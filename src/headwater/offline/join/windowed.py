@@ -18,6 +18,7 @@ from headwater.offline.join.columns import ViewColumns
 from headwater.offline.join.pit import Join
 from headwater.offline.join.relations import Tree, column, number, table_named
 from headwater.offline.join.workspace import Workspace, created
+from headwater.offline.windows.answers import presence_of
 from headwater.offline.windows.columns import Column
 from headwater.offline.windows.dealt import Dealt, groups_of_parts, local_keys, part_of
 from headwater.offline.windows.events import Deletes, Statements
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     Ints = NDArray[np.int64]
 
-_ROWS = 131_072
+_ROWS = 262_144
 _WORKING = 4
 """How many times the bytes of its events a part takes while it is aggregated, about."""
 BUDGET = 512 << 20
@@ -54,11 +55,13 @@ class Bounds:
     Attributes:
         folder: for temporary files, gone with the run.
         budget: bytes of events, and of answers, that are held in memory.
+        rows: how many rows of the answer are asked for at once.
         check: raises where the run was cancelled.
     """
 
     folder: Path
     budget: int
+    rows: int
     check: Callable[[], None]
 
 
@@ -100,18 +103,20 @@ class WindowJoin:
         columns = view.view.view.columns
         self._columns = [name for name in columns if self._ids or name in read]
         self._keys = created(space, f"keys_{label}", self._key_query())
-        self._gathered = Gathered(size, self._features, bounds.folder, bounds.budget)
+        presences = [presence_of(feature, given) for feature, given in zip(self._features, lists, strict=True)]
+        self._gathered = Gathered(size, self._features, presences, bounds.rows, bounds.folder, bounds.budget)
         self.counts = {"matched": 0, "no_row": 0, "expired": 0, "not_known": 0, "same_instant": 0}
 
     def run(self) -> None:
         """Read the events, and aggregate them."""
         budget = self._bounds.budget
-        events, rows = (Dealt(s, self._bounds.folder, budget // 2) for s in (self._event_schema, _SPINE))
+        folder = self._bounds.folder
+        events, rows = Dealt(self._event_schema, folder, budget * 3 // 4), Dealt(_SPINE, folder, budget // 4)
         try:
             for batch in self._space.stream(self._spine_query(), _SPINE, _ROWS):
-                rows.add(batch.cast(_SPINE))
+                rows.add(batch.cast(_SPINE), part_of(np.asarray(batch.column("n"))))
             for batch in self._space.stream(self._event_query(), self._event_schema, _ROWS):
-                events.add(self._event_batch(batch))
+                events.add(self._event_batch(batch), part_of(np.asarray(batch.column("n"))))
                 self._bounds.check()
             events.finish()
             rows.finish()
@@ -125,12 +130,10 @@ class WindowJoin:
             rows.close()
         self.counts["no_row"] = self._size - self.counts["matched"]
 
-    def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
-        """rn, event, and of each feature f… and its status s…, in the spine's order."""
-        for start in range(0, self._size, rows):
-            end = min(start + rows, self._size)
-            numbers = pa.array(np.arange(start, end, dtype=np.int64))
-            yield pa.RecordBatch.from_pydict({"rn": numbers, **self._gathered.columns(start, end)})
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Of each feature f… and its status s…, and event, in the spine's order."""
+        for columns in self._gathered.batches():
+            yield pa.RecordBatch.from_pydict(columns)
 
     # what is read
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from headwater.offline.windows.columns import Column, numbers_to_arrow
 from headwater.offline.windows.distinct import counted_one_by_one
 from headwater.offline.windows.lists import NONE
 from headwater.offline.windows.subsets import Rows, Subset
-from headwater.planning.windows.layout import WindowFeature
+from headwater.planning.windows.layout import ListLayout, WindowFeature
 from headwater.planning.windows.quantile_bins import midpoint
 from headwater.types import DType
 
@@ -71,6 +71,16 @@ class FeatureAnswer:
         return numbers_to_arrow(self.values, ~self.present(), self.dtype)
 
 
+def presence_of(feature: WindowFeature, given: ListLayout) -> Hashable:
+    """What says which rows have a value: equal of features that have it at the same rows; None: all have."""
+    function = feature.function
+    if function in ("count", "rate", "count_distinct") or _is_list(feature):
+        return None
+    if function == "sum" and is_integer(feature.column):
+        return feature.name  # an overflow has none
+    return given.where, given.column, feature.window, function in ("var_samp", "stddev_samp")
+
+
 def _joined(masks: Sequence[Mask | None], values: Sequence[Any], otherwise: bool) -> Mask | None:
     if all(mask is None for mask in masks):
         return None
@@ -82,9 +92,12 @@ def _joined(masks: Sequence[Mask | None], values: Sequence[Any], otherwise: bool
 
 def answer_of(feature: WindowFeature, subset: Subset, rows: Rows) -> FeatureAnswer:
     """A feature at some rows."""
-    made = _lists if feature.dtype.name == "array" and feature.function.endswith(("_n", "_n_distinct")) else _scalars
     with np.errstate(all="ignore"):
-        return made(feature, subset, rows)
+        return (_lists if _is_list(feature) else _scalars)(feature, subset, rows)
+
+
+def _is_list(feature: WindowFeature) -> bool:
+    return feature.dtype.name == "array" and feature.function.endswith(("_n", "_n_distinct"))
 
 
 def _scalars(feature: WindowFeature, subset: Subset, rows: Rows) -> FeatureAnswer:

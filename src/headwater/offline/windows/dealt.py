@@ -1,4 +1,4 @@
-"""Rows dealt into parts by the hash of their key, so that a part has all rows of its keys; past a budget, in files."""
+"""Rows dealt into parts, such as those of whole keys, by the hash of each; past a budget, in files."""
 
 from __future__ import annotations
 
@@ -13,41 +13,54 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PARTS = 256
+_STEPS = 8
 
 
 class Dealt:
     """Rows by part.
 
     Args:
-        schema: of the rows; the column `n` has the number of the key.
+        schema: of the rows.
         folder: where files are made.
         budget: bytes that are held in memory.
+        parts: how many there are.
+
+    Attributes:
+        bytes: how many each part takes, about.
     """
 
-    def __init__(self, schema: pa.Schema, folder: Path, budget: int) -> None:
-        self.schema = schema
+    def __init__(self, schema: pa.Schema, folder: Path, budget: int, parts: int = PARTS) -> None:
+        self.schema, self._parts = schema, parts
         self._folder, self._budget, self._held = folder, budget, 0
-        self._batches: list[list[pa.RecordBatch]] = [[] for _ in range(PARTS)]
-        self._files: list[pa.ipc.RecordBatchStreamWriter | None] = [None] * PARTS
-        self.sizes = [0] * PARTS
-        self.bytes = [0] * PARTS
+        self._batches: list[list[pa.RecordBatch]] = [[] for _ in range(parts)]
+        self._files: list[pa.ipc.RecordBatchStreamWriter | None] = [None] * parts
+        self.bytes = [0] * parts
+        # neighbours have their arrays in common: few arrays, most of which are free before the last part is taken
+        self._together = max(1, parts // _STEPS)
 
-    def add(self, batch: pa.RecordBatch) -> None:
-        """Deal a batch."""
+    def add(self, batch: pa.RecordBatch, part: NDArray[Any]) -> None:
+        """Deal a batch.
+
+        Args:
+            batch: the rows.
+            part: of each its part.
+        """
         if not batch.num_rows:
             return
-        part = part_of(np.asarray(batch.column("n")))
-        order = np.argsort(part.astype(np.uint8), kind="stable")
-        counts = np.bincount(part, minlength=PARTS)
-        dealt, start = _taken(batch, order), 0
-        each = dealt.nbytes / batch.num_rows
-        for number in np.flatnonzero(counts):
-            size = int(counts[number])
-            self._batches[number].append(dealt.slice(start, size))
-            self.sizes[number] += size
-            self.bytes[number] += int(size * each)
-            start += size
-        self._held += dealt.nbytes
+        order = np.argsort(part.astype(np.uint16), kind="stable")
+        ends = np.cumsum(np.bincount(part, minlength=self._parts))
+        for first in range(0, self._parts, self._together):
+            numbers = range(first, min(first + self._together, self._parts))
+            start, end = ends[first - 1] if first else 0, ends[numbers[-1]]
+            if start == end:
+                continue
+            rows = _taken(batch, order[start:end])
+            each, self._held = rows.nbytes / rows.num_rows, self._held + rows.nbytes
+            for number in numbers:
+                size = int(ends[number] - (ends[number - 1] if number else 0))
+                if size:
+                    self._batches[number].append(rows.slice(int(ends[number]) - size - int(start), size))
+                    self.bytes[number] += int(size * each)
         if self._held > self._budget:
             self._spill()
 
@@ -76,7 +89,7 @@ class Dealt:
     def close(self) -> None:
         """Let go of all rows."""
         self.finish()
-        self._batches = [[] for _ in range(PARTS)]
+        self._batches = [[] for _ in range(self._parts)]
 
     def take(self, numbers: range) -> pa.Table:
         """The rows of some parts, which are gone here then."""
@@ -93,16 +106,21 @@ class Dealt:
 
 
 def _taken(batch: pa.RecordBatch, order: NDArray[np.int64]) -> pa.RecordBatch:
-    """The rows of a batch in another order; Arrow's own `take` is slower on numbers without NULLs."""
+    """Some rows of a batch; Arrow's own `take` is slower on numbers without NULLs."""
     indices = pa.array(order)
     columns = []
     for column in batch.columns:
-        plain = pa.types.is_primitive(column.type) and not pa.types.is_boolean(column.type) and not column.null_count
-        if plain and not pa.types.is_temporal(column.type):
-            columns.append(pa.array(column.to_numpy()[order]))
+        if _plain(column):
+            columns.append(pa.array(column.to_numpy().take(order)))
         else:
             columns.append(column.take(indices))
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
+def _plain(column: pa.Array) -> bool:
+    kind = column.type
+    number = pa.types.is_primitive(kind) and not pa.types.is_boolean(kind) and not pa.types.is_temporal(kind)
+    return bool(number and not column.null_count)
 
 
 def part_of(keys: NDArray[Any]) -> NDArray[Any]:

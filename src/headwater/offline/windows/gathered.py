@@ -1,8 +1,8 @@
-"""The answers of parts, gathered in the spine's order."""
+"""The answers of parts of the keys, gathered in the spine's order: dealt by blocks of the spine's rows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from headwater.offline.windows.columns import numbers_to_arrow
+from headwater.offline.windows.dealt import Dealt
 from headwater.offline.windows.kernel import NO_EVENT, PartAnswer
 from headwater.planning.windows.layout import WindowFeature
 from headwater.types import STATUSES, DType, Status
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 _NULL, _PRESENT, _NOT_FOUND = (STATUSES.index(status) for status in (Status.NULL, Status.PRESENT, Status.NOT_FOUND))
+_LEAST, _MOST = 65_536, 200
+"""Rows of a block at least, and how many blocks there are about at most."""
 
 
 class Gathered:
@@ -28,32 +31,30 @@ class Gathered:
     Args:
         size: how many rows the spine has.
         features: those that are asked for.
+        presences: of each `presence_of` it.
+        rows: how many rows are asked for at once.
         folder: where what exceeds the budget is kept.
         budget: bytes that are held in memory.
     """
 
-    def __init__(self, size: int, features: Sequence[WindowFeature], folder: Path, budget: int) -> None:
-        self._size, self._features = size, features
-        self._folder, self._in_memory = folder, size * sum(9 if _fixed(f) else 1 for f in features) <= budget
-        self._made = 0
-        self._newest = self._array(np.dtype(np.int64), NO_EVENT)
-        self._status = [self._array(np.dtype(np.int8), _NOT_FOUND) for _ in features]
-        self._values = [self._array(f.dtype.numpy, 0) if _fixed(f) else None for f in features]
-        self._lists: list[list[pa.Array]] = [[] for _ in features]
-        self._places: list[Ints] = []
-        self._order: Ints | None = None
-        self._joined: list[pa.ChunkedArray | None] = [None] * len(features)
-
-    def _array(self, dtype: np.dtype[Any] | None, value: int) -> NDArray[Any]:
-        assert dtype is not None
-        if self._in_memory or not self._size:
-            return np.full(self._size, value, dtype) if value else np.zeros(self._size, dtype)
-        self._made += 1
-        path = self._folder / f"{id(self)}-{self._made}.values"
-        held = np.memmap(path, dtype, mode="w+", shape=self._size)
-        if value:
-            held[:] = value
-        return held
+    def __init__(
+        self,
+        size: int,
+        features: Sequence[WindowFeature],
+        presences: Sequence[Hashable],
+        rows: int,
+        folder: Path,
+        budget: int,
+    ) -> None:
+        self._size, self._features, self._rows = size, features, rows
+        self._presences = presences
+        # of those that are equal the first feature's status is kept
+        self._kept = {presence: i for i, presence in reversed(list(enumerate(presences))) if presence is not None}
+        self._block = -(-max(_LEAST, size // _MOST) // rows) * rows
+        values = [(f"f{i}", _held(feature.dtype)) for i, feature in enumerate(features)]
+        status = [(f"s{i}", pa.int8()) for i in self._kept.values()]
+        self._schema = pa.schema([("place", pa.int64()), ("event", pa.int64()), *values, *status])
+        self._dealt = Dealt(self._schema, folder, budget, -(-size // self._block))
 
     def put(self, rows: Ints, answer: PartAnswer) -> None:
         """Take the answer of a part.
@@ -62,66 +63,86 @@ class Gathered:
             rows: the numbers of its rows in the spine.
             answer: of these rows.
         """
+        values, statuses = [], {}
+        for i, (found, feature) in enumerate(zip(answer.features, self._features, strict=True)):
+            if self._kept.get(self._presences[i]) == i:
+                status = np.where(found.present(), np.int8(_PRESENT), np.int8(_NULL))
+                if found.overflow is not None:
+                    status[found.overflow] = OVERFLOWN
+                statuses[i] = status
+            form = feature.dtype.numpy
+            values.append(found.arrow() if form is None else found.values.astype(form, copy=False))
         places = rows[answer.rows]
-        # ascending places are written several times as fast as any
-        order = np.argsort(places)
-        places = places[order]
-        self._newest[places] = answer.newest[order]
-        self._places.append(places)
-        for i, found in enumerate(answer.features):
-            status = np.where(found.present(), np.int8(_PRESENT), np.int8(_NULL))
-            if found.overflow is not None:
-                status[found.overflow] = OVERFLOWN
-            self._status[i][places] = status[order]
-            values = self._values[i]
-            if values is None:
-                self._lists[i].append(found.arrow().take(pa.array(order)))
-            else:
-                values[places] = found.values[order]
+        block = places // self._block
+        columns = [places - block * self._block, answer.newest, *values, *(statuses[i] for i in self._kept.values())]
+        self._dealt.add(pa.RecordBatch.from_arrays([pa.array(each) for each in columns], schema=self._schema), block)
 
-    def columns(self, start: int, end: int) -> dict[str, pa.Array]:
-        """event, and for each feature f… and its status s…, of the rows from `start` to `end`."""
-        newest = np.array(self._newest[start:end])
+    def batches(self) -> Iterator[dict[str, pa.Array]]:
+        """event, and for each feature f… and its status s…, of so many rows after the other; once."""
+        self._dealt.finish()
+        for number, first in enumerate(range(0, self._size, self._block)):
+            size = min(self._block, self._size - first)
+            columns = self._columns(self._dealt.take(range(number, number + 1)), size)
+            for start in range(0, size, self._rows):
+                yield {name: values.slice(start, self._rows) for name, values in columns.items()}
+
+    def close(self) -> None:
+        """Let go of all answers."""
+        self._dealt.close()
+
+    def _columns(self, given: pa.Table, size: int) -> dict[str, pa.Array]:
+        """The columns of a block of rows."""
+        places = [np.asarray(chunk) for chunk in given.column("place").chunks]
+        newest = _placed(given.column("event"), places, np.full(size, NO_EVENT))
         found = {"event": pa.array(newest, mask=newest == NO_EVENT)}
+        there = np.full(size, _NOT_FOUND, np.int8)
+        for where in places:
+            there[where] = _PRESENT
+        masks = {None: _Status(there)}
+        for presence, i in self._kept.items():
+            masks[presence] = _Status(_placed(given.column(f"s{i}"), places, np.full(size, _NOT_FOUND, np.int8)))
+        order: Ints | None = None
         for i, feature in enumerate(self._features):
-            status = np.array(self._status[i][start:end])
-            values = self._values[i]
-            if values is None:
-                column = self._joined_lists(i).take(pa.array(self._row_order()[start:end]))
-                column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.nulls(0, feature.dtype.arrow)
+            status, values, form = masks[self._presences[i]], given.column(f"f{i}"), feature.dtype.numpy
+            if form is None:
+                if order is None:
+                    # a row of no part has the NULL behind them all
+                    order = np.full(size, len(values), np.int64)
+                    order[np.concatenate([*places, np.zeros(0, np.int64)])] = np.arange(len(values))
+                kind = feature.dtype.arrow
+                column = pa.concat_arrays([*values.chunks, pa.nulls(1, kind)]).take(pa.array(order))
             else:
-                column = _shared(values[start:end], status == _PRESENT, feature.dtype)
-            found[f"f{i}"], found[f"s{i}"] = column, pa.array(status)
+                column = status.over(_placed(values, places, np.zeros(size, form)), feature.dtype)
+            found[f"f{i}"], found[f"s{i}"] = column, status.array
         return found
 
-    def _row_order(self) -> Ints:
-        """For each row where its values are among those of all parts; rows of no part have NULL behind them."""
-        if self._order is None:
-            places = np.concatenate([*self._places, np.zeros(0, np.int64)])
-            self._order = np.full(self._size, len(places), np.int64)
-            self._order[places] = np.arange(len(places))
-        return self._order
 
-    def _joined_lists(self, i: int) -> pa.ChunkedArray:
-        joined = self._joined[i]
-        if joined is None:
-            kind = self._features[i].dtype.arrow
-            joined = self._joined[i] = pa.chunked_array([*self._lists[i], pa.nulls(1, kind)], kind)
-            self._lists[i] = []
-        return joined
+def _placed(given: pa.ChunkedArray, places: Sequence[Ints], found: NDArray[Any]) -> NDArray[Any]:
+    """Numbers where they belong."""
+    for chunk, where in zip(given.chunks, places, strict=True):
+        found[where] = np.asarray(chunk)
+    return found
 
 
 OVERFLOWN = -1
 """In place of a status: NULL, by an overflow, which no default replaces."""
 
 
-def _shared(values: NDArray[Any], valid: NDArray[np.bool_], dtype: DType) -> pa.Array:
-    """Numbers as an Arrow array, without a copy where they are stored as Arrow has them."""
-    if dtype.name == "bool":
-        return numbers_to_arrow(values, ~valid, dtype)
-    bits = None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little"))
-    return pa.Array.from_buffers(dtype.arrow, len(values), [bits, pa.py_buffer(np.ascontiguousarray(values))])
+class _Status:
+    """The status of rows, with what Arrow keeps of it beside values."""
+
+    def __init__(self, status: NDArray[np.int8]) -> None:
+        self.array = pa.array(status)
+        self._valid = status == _PRESENT
+        self._bits = None if self._valid.all() else pa.py_buffer(np.packbits(self._valid, bitorder="little"))
+
+    def over(self, values: NDArray[Any], dtype: DType) -> pa.Array:
+        """Numbers as an Arrow array, without a copy where they are stored as Arrow has them."""
+        if dtype.name == "bool":
+            return numbers_to_arrow(values, ~self._valid, dtype)
+        return pa.Array.from_buffers(dtype.arrow, len(values), [self._bits, pa.py_buffer(values)])
 
 
-def _fixed(feature: WindowFeature) -> bool:
-    return feature.dtype.numpy is not None
+def _held(dtype: DType) -> pa.DataType:
+    """As what values are held: numbers in their stored form."""
+    return dtype.arrow if dtype.numpy is None else pa.from_numpy_dtype(dtype.numpy)
