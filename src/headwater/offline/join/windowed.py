@@ -39,7 +39,7 @@ _WORKING = 4
 """How many times the bytes of its events a part takes while it is aggregated, about."""
 BUDGET = 512 << 20
 """Bytes of events that are held in memory, unless a memory limit says otherwise."""
-_PART = 10 << 20
+_PART = 8 << 20
 """Bytes of the events of parts that are worked on together."""
 _SHOWN = 10
 _SPINE = pa.schema([("n", pa.int32()), ("rn", pa.int64()), ("t", pa.int64())])
@@ -125,6 +125,9 @@ class WindowJoin:
             for numbers in groups_of_parts([e + r for e, r in zip(events.bytes, rows.bytes, strict=True)], most):
                 self._aggregate(numbers, events, rows, deletes)
                 self._bounds.check()
+        except BaseException:
+            self._gathered.close()
+            raise
         finally:
             events.close()
             rows.close()

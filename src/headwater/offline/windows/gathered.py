@@ -98,7 +98,7 @@ class Gathered:
         there = np.full(size, _NOT_FOUND, np.int8)
         for where in places:
             there[where] = _PRESENT
-        masks = {None: _Status(there)}
+        masks: dict[Hashable, _Status] = {None: _Status(there)}
         for presence, i in self._kept.items():
             masks[presence] = _Status(_placed(given.column(f"s{i}"), places, np.full(size, _NOT_FOUND, np.int8)))
         order: Ints | None = None

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from headwater.clock import MIN_MICROS
 from headwater.offline.windows.keyed import Keyed
 from headwater.offline.windows.tiles import Pieces, Tiles
 

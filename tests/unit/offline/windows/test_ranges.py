@@ -1,0 +1,74 @@
+"""Ranges of events beside their events one by one: which they are, and what is made of them."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headwater.offline.windows.distinct import events_of
+from headwater.offline.windows.exact import IntegerSums
+from headwater.offline.windows.merging import Extremes, Spreads, Sums
+from headwater.offline.windows.ranges import Aggregates, Table
+from headwater.offline.windows.runs import Runs
+from headwater.offline.windows.tiles import Tiles
+from headwater.testing import SCALE
+
+HOP = 4
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 63, 64, 65, 700])
+@pytest.mark.parametrize("longest", [3, 40, 700])
+def test_parts_of_ranges_have_each_event_once(size, longest):
+    rng = np.random.default_rng(size)
+    values = rng.integers(-50, 50, size).astype(np.float64)
+    first = rng.integers(0, size + 1, 300)
+    last = np.minimum(first + rng.integers(0, longest + 1, 300), size)
+    tiles = Tiles(size, longest)
+    pieces = tiles.pieces(first, last)
+    greatest, least = Extremes(values, greatest=True), Extremes(values.astype(np.int32), greatest=False)
+    kinds = (Sums(values), Spreads(values), greatest, least)
+    sums, (counts, means, squares), most, fewest = (Table(tiles, k, k.of(None)).of(pieces, 300) for k in kinds)
+    for i, (a, b) in enumerate(zip(first, last, strict=True)):
+        each = values[a:b]
+        assert sums[0][i] == each.sum()
+        assert counts[i] == len(each)
+        if len(each):
+            assert (most[0][i], fewest[0][i]) == (each.max(), each.min())
+            assert means[i] == pytest.approx(each.mean(), abs=1e-9)
+            assert squares[i] == pytest.approx(((each - each.mean()) ** 2).sum(), abs=1e-6)
+
+
+@settings(max_examples=30 * SCALE, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    size=st.integers(0, 120),
+    groups=st.integers(1, 3),
+    share=st.sampled_from([0.0, 0.1, 0.5, 1.0]),
+    most=st.sampled_from([5, 60, 400]),
+    offset=st.booleans(),
+)
+def test_events_of_windows_are_those_of_the_rule(seed, size, groups, share, most, offset):
+    rng = np.random.default_rng(seed)
+    event = rng.integers(-200, 200, size)
+    known = event + np.where(rng.random(size) < share, rng.integers(0, most, size), 0)
+    group, boundary = rng.integers(0, groups, size), event - event % HOP
+    order = np.lexsort((known, boundary, group))
+    group, boundary, known = group[order], boundary[order], known[order]
+    values = rng.integers(-(2**62), 2**62, size)
+    runs = Runs(groups, group, boundary, known)
+    asked, at = rng.integers(0, groups, 8), rng.integers(-210, 620, 8)
+    reach = runs.reach(asked, at)
+    greatest, sums = Aggregates(runs, Extremes(values, greatest=True)), IntegerSums(runs, values)
+    for width in (HOP, 37, 150, 10_000):
+        start = at - width - (at - width) % HOP
+        end = at - 2 - (at - 2) % HOP if offset else None
+        hits = runs.hits(asked, start, end, reach)
+        rows, events = events_of(runs, hits, 0, len(at))
+        high, low = sums.of(hits)
+        for row in range(len(at)):
+            right = (group == asked[row]) & (boundary >= start[row]) & (known <= at[row])
+            right &= boundary < end[row] if end is not None else True
+            assert sorted(events[rows == row]) == list(np.flatnonzero(right))
+            assert hits.counts[row] == right.sum()
+            assert (int(high[row]) << 32) + int(low[row]) == sum(map(int, values[right]))
+            assert greatest.of(hits)[0][row] == values[right].max(initial=np.iinfo(np.int64).min)
