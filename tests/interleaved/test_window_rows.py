@@ -23,9 +23,11 @@ WEIGHTS = {"write": 22.0, "source": 4.0, "nothing": 45.0}
 class Case:
     """One random order of events, from its number."""
 
+    world: type[World] = World
+
     def __init__(self, number: int, bad: str = "") -> None:
         r = self.r = random.Random(number)
-        self.w = World(r, bad)
+        self.w = self.world(r, bad)
         self.live: list[list[Any]] = []
         self.sent: list[Any] = []
         self.wrong: list[str] = []

@@ -39,11 +39,11 @@ def history(w: World, key: bytes, at: int) -> list[WindowEvent]:
 
 def problems(w: World, keys: list[bytes]) -> list[str]:
     """What is wrong with the rows, in the middle of it all."""
-    record, wrong = w.record, []
-    if record is None or not record.fill or record.fill <= w.restored:
-        return []  # nothing is shown, or the rows from before the restore
+    wrong = list[str]()
     for key in keys:
-        row = w.shown(key)
+        record, row = w.promised(key), w.shown(key)
+        if record is None or not record.fill or record.fill <= w.restored:
+            continue  # nothing is shown, or the rows from before the restore
         assert row is not None
         stored = row.sequence != 0
         named = w.batches(key)

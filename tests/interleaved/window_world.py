@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -115,7 +115,28 @@ class World:
         self.set(swap.key, encode_row(LAYOUT, swap.row))
         return True
 
-    def write_record(self, given: asks.WriteRecord) -> asks.Written:
+    def read(self, keys: Sequence[bytes]) -> Generator[None, None, asks.Snapshot]:
+        epoch, record, rows = self.epoch, self.record, {}
+        apart = self.r.random() < 0.5
+        for key in keys:
+            if apart:
+                yield
+            rows[key] = self.row(key)
+        return asks.Snapshot(epoch, record, rows)
+
+    def swap_all(self, swaps: Sequence[asks.Swap]) -> Generator[None, None, list[bool]]:
+        done = []
+        for swap in swaps:
+            done.append(self.swap(swap))
+            yield
+        return done
+
+    def promised(self, key: bytes) -> FillRecord | None:
+        """What is promised of the rows of a key, also of one that is missing."""
+        return self.record
+
+    def write_record(self, given: asks.WriteRecord) -> Generator[None, None, asks.Written]:
+        yield from ()
         if given.epoch != self.epoch:
             return asks.Written.EPOCH
         if given.expected != self.record:
@@ -150,14 +171,20 @@ class World:
         last = len(self.log)
         self.log = self.log[: self.r.choice([self.r.randrange(last + 1), max(0, last - 1), max(0, last - 2)])]
         self.position = self.log[-1].position if self.log else 0
-        for key in self.store:
-            row = None if key == RECORD else self.row(key)
-            shows = [self.record.low] if row is None and self.record else []
-            if row is not None:
-                shows = [row.applied_through, row.delete_position, *row.listed]
-            self.position = max(self.position, *shows, 0)
+        self.position = max(self.position, *self.shows(), 0)
         self.restored, self.lease = self.tick(), 0
         self.lose()
+
+    def shows(self) -> list[int]:
+        """The log positions that the store has."""
+        found = []
+        for key in self.store:
+            row = None if key == RECORD else self.row(key)
+            if row is not None:
+                found += [row.applied_through, row.delete_position, *row.listed]
+            elif self.record:
+                found.append(self.record.low)
+        return found
 
     # the log and the source
 
@@ -215,8 +242,8 @@ class World:
     def answer(self, request: Any) -> Any:
         """The answer of a request that is one step."""
         match request:
-            case asks.WriteRecord():
-                return self.write_record(request)
+            case asks.Moved():
+                return None
             case asks.LogEnd():
                 return asks.End(self.position, self.clock)
             case asks.Batches(keys, after, through):
@@ -255,18 +282,11 @@ class World:
                 return done.value
             yield
             if isinstance(request, asks.Read):
-                epoch, record, rows = self.epoch, self.record, {}
-                apart = self.r.random() < 0.5
-                for key in request.keys:
-                    if apart:
-                        yield
-                    rows[key] = self.row(key)
-                answer = asks.Snapshot(epoch, record, rows)
+                answer = yield from self.read(request.keys)
             elif isinstance(request, asks.SwapAll):
-                answer = []
-                for swap in request.swaps:
-                    answer.append(self.swap(swap))
-                    yield
+                answer = yield from self.swap_all(request.swaps)
+            elif isinstance(request, asks.WriteRecord):
+                answer = yield from self.write_record(request)
             else:
                 answer = self.answer(request)
                 if isinstance(request, asks.TakeLease):

@@ -144,15 +144,15 @@ def test_a_store_or_engine_without_windows_is_refused_at_plan(tmp_path):
     with refusing, pytest.raises(hw.DefinitionError) as refused:
         refusing.plan(definitions())
     assert "NoWindows cannot compute window views; use engine = 'duckdb'" in str(refused.value)
-    assert "Plain does not support window views yet; use memory:, lmdb:, dynamodb: or a single Redis" in str(
+    assert "Plain does not support window views yet; use memory:, lmdb:, redis: or dynamodb:" in str(
         refused.value
     )
 
 
-def test_redis_cluster_has_no_windows_yet():
+def test_stores_over_a_network_have_windows():
     from headwater.online.stores.dynamodb.store import DynamoDBOnlineStore
     from headwater.online.stores.redis.store import RedisOnlineStore
 
     assert DynamoDBOnlineStore.capabilities.windows
-    assert not RedisOnlineStore("redis+cluster://127.0.0.1:1").capabilities.windows
+    assert RedisOnlineStore("redis+cluster://127.0.0.1:1").capabilities.windows
     assert RedisOnlineStore("redis://127.0.0.1:1").capabilities.windows

@@ -115,7 +115,7 @@ def _check_windows(parts: StoreParts, engine: OfflineEngine, made: Plan) -> None
             )
         if not store.capabilities.windows:
             lacking = f"{store.capabilities.product or type(store).__name__} does not support window views yet"
-            problems.append(f"{where(view)}: {lacking}; use memory:, lmdb:, dynamodb: or a single Redis")
+            problems.append(f"{where(view)}: {lacking}; use memory:, lmdb:, redis: or dynamodb:")
     if views and not problems and not parts.settings.online_allow_eviction:
         evicts = eviction_problem(store)
         problems += [] if evicts is None else [f"{', '.join(map(where, views))}: {evicts}"]

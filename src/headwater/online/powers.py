@@ -12,6 +12,35 @@ UNREAD = b""
 """Stands for a row that could not be read in time, or from its part of the store; its values are UNAVAILABLE."""
 
 
+class Part(Protocol):
+    """One part of a store that keeps an entry of its own, true of the rows of that part.
+
+    Attributes:
+        entry: what it has; None: nothing.
+    """
+
+    entry: bytes | None
+
+    def speaks_for(self, key: bytes) -> bool:
+        """Whether the entry is true of a row under this key that is missing; one that is there came with its own."""
+        ...
+
+
+class Parted(bytes):
+    """What a read gives under a fill record's key where parts of the store have one each; as bytes it is `UNREAD`.
+
+    Attributes:
+        parts: key of each row that was read with it → its part.
+    """
+
+    parts: Mapping[bytes, Part]
+
+    def __new__(cls, parts: Mapping[bytes, Part]) -> Parted:
+        made = super().__new__(cls)
+        made.parts = parts
+        return made
+
+
 class Reading(Value, frozen=True):
     """Rows, and where in the store's history they lie.
 
@@ -114,6 +143,15 @@ class Removable(Protocol):
         Raises:
             StoreReadOnly, Unavailable: it cannot be made.
         """
+        ...
+
+
+@runtime_checkable
+class Movable(Protocol):
+    """A store of several parts between which keys move, with their rows."""
+
+    def moved(self, keys: Sequence[bytes], epoch: tuple[bytes, bytes]) -> set[bytes]:
+        """Those of some keys whose part is not the one that had them in an epoch: a key, and what `epoch(key)` gave."""
         ...
 
 

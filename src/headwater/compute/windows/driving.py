@@ -19,9 +19,11 @@ from headwater.online.meta import (
     watermark_entry,
     window_run_key,
 )
+from headwater.online.powers import Movable, Parted
 from headwater.online.rows.codec import long_key, sequence_of
 from headwater.online.rows.values import Damaged
 from headwater.online.rows.windows.codec import decode_row, encode_row
+from headwater.online.rows.windows.parts import part_record
 from headwater.online.rows.windows.record import FillRecord, decode_record, encode_record
 from headwater.online.rows.windows.row import WindowRow
 from headwater.planning.resolve import ResolvedView
@@ -99,6 +101,8 @@ class Driver:
                 return self._swap(swaps)
             case asks.WriteRecord():
                 return self._write_record(request)
+            case asks.Moved(epoch, keys):
+                return self._moved(epoch, keys)
             case asks.LogEnd():
                 return self._end()
             case asks.Batches(keys, after, through):
@@ -136,7 +140,17 @@ class Driver:
         epoch = online.epoch(self._token)
         self._stored, *rows = online.multi_get([self._record, *keys])
         decoded = {key: self._decoded(key, data) for key, data in zip(keys, rows, strict=True)}
+        if isinstance(self._stored, Parted):
+            entry = self._stored
+            return asks.Snapshot(epoch, None, decoded, {key: part_record(entry, key) for key in keys})
         return asks.Snapshot(epoch, record_of(self._stored), decoded)
+
+    def _moved(self, epoch: bytes, keys: Sequence[bytes]) -> set[bytes] | None:
+        """As `Moved` asks."""
+        online, within = self.context.online, (self._token, epoch)
+        if not online.put_meta({}, epoch=within):
+            return None
+        return online.moved(keys, within) if isinstance(online, Movable) else set()
 
     def _decoded(self, key: bytes, data: bytes | None) -> WindowRow | asks.DamagedRow | None:
         if data is None:

@@ -16,6 +16,7 @@ from headwater.compute.windows.requests import (
     Due,
     End,
     LogEnd,
+    Moved,
     Read,
     Snapshot,
     SourceEvents,
@@ -101,7 +102,11 @@ def _keep(
         done: Sequence[bool] = (yield SwapAll(swaps)) if swaps else []
         waiting = [swap.key for swap, each in zip(swaps, done, strict=True) if not each]
         if waiting and snapshot.epoch != run.epoch:
-            return False
+            moved: set[bytes] | None = yield Moved(run.epoch, waiting)
+            if moved is None:
+                return False
+            # the record that the run writes does not speak for them: the next one makes them
+            waiting = [key for key in waiting if key not in moved]
     return True
 
 

@@ -55,18 +55,22 @@ def _put(version: Version, batches: Mapping[bytes, Batch], report: PutReport) ->
     waiting = list(batches)
     for _ in range(version.tries):
         snapshot: Snapshot = yield Read(waiting)
-        if snapshot.record is None or not snapshot.record.fill:
-            break
         merges = []
         for key in waiting:
-            row = snapshot.rows[key]
-            if isinstance(row, DamagedRow):
+            row, (record, speaks) = snapshot.rows[key], snapshot.record_of(key)
+            if record is None or not record.fill or isinstance(row, DamagedRow):
                 report.left.add(key)
                 continue
-            merge = _merge(version, batches[key], key, snapshot.record, row, report)
+            if not speaks:
+                # its part may have lost rows: a row that is there says itself what it has
+                if row is None or row.fill < record.fill:
+                    report.left.add(key)
+                    continue
+                record = record._replace(low=0)
+            merge = _merge(version, batches[key], key, record, row, report)
             if merge is not None:
                 merges.append(merge)
-        swaps: list[Swap] = yield from _swaps(version, merges, snapshot.epoch, snapshot.record)
+        swaps: list[Swap] = yield from _swaps(version, merges, snapshot.epoch)
         done: list[bool] = (yield SwapAll(swaps)) if swaps else []
         report.applied |= {swap.key for swap, each in zip(swaps, done, strict=True) if each}
         waiting = [swap.key for swap, each in zip(swaps, done, strict=True) if not each]
@@ -83,6 +87,8 @@ class _Merge(NamedTuple):
     row: WindowRow | None
     base: WindowRow
     missing: bool
+    low: int
+    """Up to where the row has all batches of the log, by the record."""
 
 
 def _merge(
@@ -98,10 +104,10 @@ def _merge(
         # the fill of the row began later: it has the batch, or the log no longer has it
         report.left.add(key)
         return None
-    return _Merge(key, batch, row, base, missing)
+    return _Merge(key, batch, row, base, missing, record.low)
 
 
-def _swaps(version: Version, merges: Sequence[_Merge], epoch: Any, record: FillRecord) -> Work[list[Swap]]:
+def _swaps(version: Version, merges: Sequence[_Merge], epoch: Any) -> Work[list[Swap]]:
     deletes = [merge for merge in merges if merge.batch.delete is not None and merge.base.listed]
     later: Mapping[bytes, list[Batch]] = {}
     if deletes:
@@ -111,9 +117,9 @@ def _swaps(version: Version, merges: Sequence[_Merge], epoch: Any, record: FillR
     rows = {m.key: after_put(version, m.base, m.batch, later.get(m.key, ())) for m in merges}
     many = {key: row for key, row in rows.items() if len(row.listed) > version.most_listed}
     if many:
-        rows |= yield from _folded(version, many, record)
+        rows |= yield from _folded(version, many, {merge.key: merge.low for merge in merges})
     swaps = []
-    for key, batch, row, _, missing in merges:
+    for key, batch, row, _, missing, _ in merges:
         new, sequence = rows[key], 0 if row is None else row.sequence
         assert new.covers(batch.position)
         new.sequence = next_sequence(sequence)
@@ -123,11 +129,13 @@ def _swaps(version: Version, merges: Sequence[_Merge], epoch: Any, record: FillR
     return swaps
 
 
-def _folded(version: Version, rows: Mapping[bytes, WindowRow], record: FillRecord) -> Work[dict[bytes, WindowRow]]:
+def _folded(
+    version: Version, rows: Mapping[bytes, WindowRow], lows: Mapping[bytes, int]
+) -> Work[dict[bytes, WindowRow]]:
     """Rows with fewer positions listed: a fold of some keys, without a query of history."""
     end: End = yield LogEnd()
     # what comes before is in the rows, and hidden by a delete that is not
-    after = min(max(record.low, row.applied_through) for row in rows.values())
+    after = min(max(lows[key], row.applied_through) for key, row in rows.items())
     through = max(end.position, *(max(row.listed) for row in rows.values()))
     found: Mapping[bytes, list[Batch]] = yield Batches(sorted(rows), after, through)
     folded = {}

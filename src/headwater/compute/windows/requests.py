@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple, TypeVar
 
+from headwater.online.rows.windows.parts import PartRecord
 from headwater.online.rows.windows.record import FillRecord, SourceThrough
 from headwater.online.rows.windows.row import WindowRow
 from headwater.planning.windows.events import WindowEvent
@@ -88,11 +89,33 @@ class Read(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """The answer of `Read`."""
+    """The answer of `Read`.
+
+    Attributes:
+        epoch: of the store.
+        record: the fill record; of a store of several parts that of all of them, where no keys were asked for.
+        rows: key → its row.
+        parts: of a store of several parts, key → the record of its part.
+    """
 
     epoch: Any
     record: FillRecord | None
     rows: Mapping[bytes, WindowRow | DamagedRow | None] = {}
+    parts: Mapping[bytes, PartRecord] | None = None
+
+    def record_of(self, key: bytes) -> PartRecord:
+        """The record that speaks for a key."""
+        return PartRecord(self.record, self.record is not None) if self.parts is None else self.parts[key]
+
+
+class Moved(NamedTuple):
+    """Which of some keys are in another part of the store than in an epoch, so that no swap within it is done.
+
+    Answer: them; None: the epoch is another also where they are.
+    """
+
+    epoch: Any
+    keys: Sequence[bytes]
 
 
 class Swap(NamedTuple):

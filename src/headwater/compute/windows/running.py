@@ -172,7 +172,7 @@ def _beginning(own: int) -> Callable[[FillRecord | None], FillRecord | None]:
     def begin(now: FillRecord | None) -> FillRecord | None:
         """The record that says that a fill is under way, where no later one has begun."""
         now = now or FillRecord()
-        return now._replace(filling=own, base=None) if now.filling < own else None
+        return now._replace(filling=own, base=None) if now.filling <= own else None
 
     return begin
 

@@ -18,6 +18,7 @@ from headwater.deferred import deferred
 from headwater.definitions.sources import PushSource
 from headwater.freshness import Freshness
 from headwater.online.base import OnlineStore
+from headwater.online.powers import Parted
 from headwater.online.reading.entities import EntityBatch, entity_batch, half_pair, refuse_wide
 from headwater.online.reading.result import OnlineResult
 from headwater.online.reading.view_read import (
@@ -39,10 +40,12 @@ if TYPE_CHECKING:
     from headwater.online import meta
     from headwater.online.rows.windows import decoded as window_rows
     from headwater.online.rows.windows import form as window_forms
+    from headwater.online.rows.windows import parts as window_parts
 else:
     meta = deferred("headwater.online.meta")
     window_rows = deferred("headwater.online.rows.windows.decoded")
     window_forms = deferred("headwater.online.rows.windows.form")
+    window_parts = deferred("headwater.online.rows.windows.parts")
 
 AHEAD = 3_600_000_000
 """Microseconds by which a row may be known later than this host's clock and still be served: clocks of hosts differ."""
@@ -209,7 +212,7 @@ class OnlineReader:
         for read in plan.reads:
             view = read.view
             if view.form is None:
-                self._decode_windows(read, rows, now, ahead)
+                self._decode_windows(read, plan.keys, rows, now, ahead)
                 continue
             part = rows if not read.start and len(plan.reads) == 1 else rows[read.start : read.stop]
             if read.inverse is not None:
@@ -221,7 +224,9 @@ class OnlineReader:
                 self.counts.add(found, now)
         return OnlineResult(self._asked, plan.batch, plan.reads, stale is _DROP, max_age)
 
-    def _decode_windows(self, read: ViewReadResult, rows: Sequence[bytes | None], now: int, ahead: int) -> None:
+    def _decode_windows(
+        self, read: ViewReadResult, keys: Sequence[bytes], rows: Sequence[bytes | None], now: int, ahead: int
+    ) -> None:
         """The rows of a window view, by the fill record that was fetched with them."""
         form = read.view.windows
         assert form is not None
@@ -229,7 +234,13 @@ class OnlineReader:
         if null:
             part.append(None)
         record = rows[self._records.index(read.view.record_key)]
+        unfilled: Sequence[int] = ()
+        if isinstance(record, Parted):
+            asked = keys[read.start : read.stop]
+            record, part[: len(asked)], unfilled = window_parts.settled(record, asked, part[: len(asked)])
         found = read.rows = self._rows_of(form, part, record, now, ahead, null=null, long_keys=read.long_keys)
+        if unfilled:
+            found.damaged = {**dict.fromkeys(unfilled, window_parts.UNFILLED), **found.damaged}
         if (found.at is not now or found.not_known) and ahead and self.counts is not None:
             self.counts.add(found, now)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from headwater.clock import MIN_MICROS
@@ -79,6 +80,23 @@ class FillRecord(NamedTuple):
         return self._replace(
             low=max(self.low, low), known_through=max(self.known_through, known_through), source_through=through
         )
+
+
+def least(records: Iterable[FillRecord]) -> FillRecord:
+    """What several records say together, each of rows of its own: the least of each, and a fill that all are under."""
+    first, *rest = records
+    for each in rest:
+        same = first.filling == each.filling and first.base == each.base
+        source = SourceThrough(*map(min, first.source_through, each.source_through))
+        first = FillRecord(
+            min(first.fill, each.fill),
+            max(first.filling, each.filling),
+            min(first.low, each.low),
+            min(first.known_through, each.known_through),
+            source,
+            first.base if same else None,
+        )
+    return first
 
 
 def encode_record(record: FillRecord) -> bytes:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+from headwater.deferred import deferred
 from headwater.errors import ConsistencyLost, HeadwaterError, Unavailable
+from headwater.online.meta import is_fill_record
 from headwater.online.powers import UNREAD, Reading
 from headwater.online.stores.redis.errors import Moved
 from headwater.online.stores.redis.reads import FIND, Answer, Command, Deadline, Nodes, Plan, Question, read
@@ -14,6 +17,12 @@ from headwater.online.stores.redis.replication import Cover, ReplicationPosition
 from headwater.online.stores.redis.slots import Shard, Slots, slot_of
 from headwater.online.stores.redis.url import Address
 from headwater.types import ConsistencyLevel
+
+if TYPE_CHECKING:
+    from headwater.online.stores.redis import cluster_claims
+else:
+    # reads of plain views alone do not load it
+    cluster_claims = deferred("headwater.online.stores.redis.cluster_claims")
 
 FOLLOWED = 5
 """How often slots that move while they are asked for are followed."""
@@ -89,11 +98,20 @@ def read_cluster(
         yield from find_shards(slots)
     rows: list[bytes | None] = [UNREAD] * len(keys)
     positions: dict[Shard, tuple[ReplicationPosition, ReplicationPosition]] = {}
-    wanted: Sequence[int] = range(len(keys))
+    records = [i for i, key in enumerate(keys) if is_fill_record(key)]
+    claims, wanted = None, list(range(len(keys)))
+    if records:
+        claims = cluster_claims.ClaimReads(slots, [keys[i] for i in records])
+        wanted = [i for i in wanted if i not in set(records)]
     for attempt in range(FOLLOWED):
         eventual = level is ConsistencyLevel.EVENTUAL and marks is None and not attempt
-        result = yield from _ask(slots, keys, wanted, rows, eventual, marks is not None, limit)
+        result = yield from _ask(slots, keys, wanted, rows, _How(eventual, marks is not None, limit, claims))
         positions |= result.positions
+        if claims is not None and result.failed is None and not limit.over:
+            wanted = claims.unsure(keys, rows)
+            if wanted and attempt < FOLLOWED - 1:
+                yield from find_shards(slots)
+                continue
         if result.failed is None:
             break
         last = attempt == FOLLOWED - 1 or (attempt > 0 and not isinstance(result.failed, Moved))
@@ -103,44 +121,88 @@ def read_cluster(
             raise result.failed
         wanted = result.missing
         yield from find_shards(slots, result.moved)
+    if claims is not None:
+        found = claims.entries()
+        for i in records:
+            rows[i] = found[keys[i]]
     if marks is None:
         return Reading(rows, {})
     return Reading(rows, (yield from _seen(slots, level, marks, positions, limit)))
 
 
+@dataclass(frozen=True)
+class _How:
+    """How shards are asked.
+
+    Attributes:
+        eventual: whether replicas may answer.
+        placed: whether they say where they are before and after the rows.
+        limit: the deadline.
+        claims: takes the fill records that are asked for with the rows.
+    """
+
+    eventual: bool
+    placed: bool
+    limit: Deadline
+    claims: cluster_claims.ClaimReads | None
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a shard is asked: a question, and where in the answer the parts of it are.
+
+    Attributes:
+        question: for the node.
+        rows: where the rows begin.
+        state: where what the node says of itself begins, to the end.
+    """
+
+    question: Question
+    rows: int
+    state: int
+
+
 def _ask(
-    slots: Slots,
-    keys: Sequence[bytes],
-    wanted: Sequence[int],
-    rows: list[bytes | None],
-    eventual: bool,
-    placed: bool,
-    limit: Deadline,
+    slots: Slots, keys: Sequence[bytes], wanted: Sequence[int], rows: list[bytes | None], how: _How
 ) -> Plan[_Round]:
     """Ask each shard once for its rows, by their indices, and those on their way where they are."""
-    result = _Round()
+    result, claims = _Round(), how.claims
     groups = {shard: [wanted[i] for i in part] for shard, part in slots.by_shard([keys[i] for i in wanted]).items()}
-    answers = yield [
-        _question(shard, [keys[i] for i in part], eventual, placed, limit) for shard, part in groups.items()
-    ]
-    for (shard, part), answer in zip(groups.items(), answers, strict=True):
+    asked = [_asked(shard, [keys[i] for i in part], how) for shard, part in groups.items()]
+    answers = yield [each.question for each in asked]
+    for (shard, part), each, answer in zip(groups.items(), asked, answers, strict=True):
         if isinstance(answer, HeadwaterError):
             for i in part:
                 result.miss(i, _unavailable(answer))
             continue
-        if placed:
-            result.positions[shard] = position_of(answer[1], answer[0]), position_of(answer[-1], answer[0])
-        before = 2 if placed else int(len(answer) > len(part))
-        for i, row in zip(part, answer[before : before + len(part)], strict=True):
+        if how.placed:
+            last = answer[each.rows + len(part)]
+            result.positions[shard] = position_of(answer[1], answer[0]), position_of(last, answer[0])
+        stored = answer[each.rows - 1] if claims is not None else ()
+        if isinstance(stored, Moved):
+            # what the shard has beside its rows is elsewhere by now: rows are not read before it
+            if stored.owner:
+                result.moved[shard.meta] = stored.owner
+            for i in part:
+                result.miss(i, stored)
+            continue
+        there, away = list[bytes](), list[bytes]()
+        for i, row in zip(part, answer[each.rows : each.rows + len(part)], strict=True):
             if not isinstance(row, Moved):
                 rows[i] = row
+                there.append(keys[i])
             elif row.asking and row.owner:
                 result.asked.setdefault(row.owner, []).append(i)
+                away.append(keys[i])
             else:
                 if row.owner:
                     result.moved[slot_of(keys[i])] = row.owner
                 result.miss(i, row)
-    yield from _on_their_way(keys, rows, result, limit)
+        if claims is not None:
+            node = each.question.node
+            claims.take(node, stored, answer[each.state :], there)
+            claims.away(stored, node, away)
+    yield from _on_their_way(keys, rows, result, how.limit)
     return result
 
 
@@ -168,16 +230,20 @@ def _on_their_way(keys: Sequence[bytes], rows: list[bytes | None], result: _Roun
                 rows[i] = row
 
 
-def _question(shard: Shard, keys: Sequence[bytes], eventual: bool, placed: bool, limit: Deadline) -> Question:
-    # a cluster refuses MGET over several slots: one GET a key, sent at once
-    gets: tuple[Command, ...] = tuple(("GET", key) for key in keys)
-    if eventual and shard.replicas:
+def _asked(shard: Shard, keys: Sequence[bytes], how: _How) -> _Asked:
+    eventual, claims = how.eventual and bool(shard.replicas), how.claims
+    node = random.choice(shard.replicas) if eventual else shard.primary
+    before, behind = ((), ()) if not how.placed else (_POSITION, _POSITION[1:])
+    if eventual:
         # taken back at once: the connection is used again when this node is asked as a primary, or was one meanwhile
-        reads: tuple[Command, ...] = (("READONLY",), *gets, ("READWRITE",))
-        return Question(random.choice(shard.replicas), reads, limit.left, each=True)
-    if not placed:
-        return Question(shard.primary, gets, limit.left, each=True)
-    return Question(shard.primary, (*_POSITION, *gets, _POSITION[1]), limit.left, each=True)
+        before, behind = (("READONLY",),), (("READWRITE",),)
+    state: tuple[Command, ...] = ()
+    if claims is not None:
+        before, state = (*before, claims.before(shard)), claims.behind(node)
+    # a cluster refuses MGET over several slots: one GET a key, sent at once
+    commands = (*before, *(("GET", key) for key in keys), *behind, *state)
+    end = len(before) + len(keys) + len(behind)
+    return _Asked(Question(node, commands, how.limit.left, each=True), len(before), end)
 
 
 def _seen(

@@ -9,25 +9,19 @@ from typing import Any
 
 from headwater.errors import HeadwaterError, Unavailable
 from headwater.online.base import HighWater
-from headwater.online.rows.keys import META_PREFIX
 from headwater.online.stores.redis.answers import Command
 from headwater.online.stores.redis.cluster import FOLLOWED, find_shards
 from headwater.online.stores.redis.errors import Moved, NotPrimary, NotReached
 from headwater.online.stores.redis.nodes import Node, PendingEach
 from headwater.online.stores.redis.scripts import SHARD_RAISE, Script
 from headwater.online.stores.redis.servers import Servers
-from headwater.online.stores.redis.slots import Shard, Slots, slot_of, tag_of
+from headwater.online.stores.redis.slots import Shard, Slots, meta_hash, slot_of
 from headwater.online.stores.redis.url import Address
 
 PAUSES = (0.0, 0.01, 0.03, 0.1, 0.2, 0.3, 0.3)
 """Seconds before each try of what must see a cluster at rest."""
 _ARRIVES = 2.0
 """Seconds within which a slot that is on its way should have arrived."""
-
-
-def meta_hash(slot: int) -> bytes:
-    """The hash in which a shard keeps its entries beside rows: field by field under their keys."""
-    return tag_of(slot) + META_PREFIX + b"entries"
 
 
 @dataclass

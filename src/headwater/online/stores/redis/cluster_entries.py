@@ -15,7 +15,9 @@ from typing import Any
 import msgspec
 
 from headwater.errors import FormatError
+from headwater.online.meta import is_fill_record
 from headwater.online.rows.keys import META_PREFIX
+from headwater.online.stores.redis.cluster_records import NodeState, claimed, unpack_claim, whole_record
 from headwater.online.stores.redis.slots import ALL_SLOTS, meta_slot, slot_ranges, slot_set
 
 _OF_THE_STORE = frozenset(META_PREFIX + letter for letter in (b"l", b"g", b"t", b"p", b"r", b"n"))
@@ -67,6 +69,11 @@ class ShardState:
     def nodes(self) -> list[str]:
         """The ids of all its nodes, its own first."""
         return [self.id, *self.replicas]
+
+    @property
+    def of_node(self) -> NodeState:
+        """The primary's own."""
+        return NodeState(self.id, self.epoch, self.replication)
 
 
 @dataclass(frozen=True)
@@ -122,6 +129,13 @@ def framed(data: bytes, state: ShardState, slots: int) -> bytes:
     return _FRAME + msgspec.msgpack.encode(fields)
 
 
+def entry_of(key: bytes, data: bytes, state: ShardState, slots: int, stored: bytes | None) -> bytes:
+    """What a shard stores of an entry of rows, which may speak for some of its slots, in place of what it has."""
+    if is_fill_record(key):
+        return claimed(data, state.nodes, state.of_node, slots, stored)
+    return framed(data, state, slots)
+
+
 def unframed(stored: bytes, state: ShardState) -> tuple[int, bytes]:
     """The slots that an entry speaks for where it is found, and the entry itself.
 
@@ -152,6 +166,8 @@ def of_rows(key: bytes, reads: Sequence[ShardRead]) -> bytes | None:
     Where shards differ, since a write of it stopped half-way, the lesser of watermarks and numbers counts, of others
     none.
     """
+    if is_fill_record(key):
+        return whole_record((unpack_claim(r.values.get(key)), r.state.of_node, r.state.slots) for r in reads)
     entries, spoken = set[bytes](), 0
     for read in reads:
         stored = read.values.get(key)
@@ -204,10 +220,14 @@ def history_of(start: Iterable[StartShard], slot: int) -> bytes | None:
     return next((shard.replication.encode() for shard in start if shard.slots >> slot & 1), None)
 
 
-def same_tokens(start: Iterable[StartShard], now: Iterable[StartShard]) -> bool:
-    """Whether the shards that were there when an epoch began, and are still, have the token that they had."""
-    tokens = {shard.id: shard.token for shard in now}
-    return all(tokens.get(shard.id, shard.token) == shard.token for shard in start)
+def still_held(start: Iterable[StartShard], now: Iterable[StartShard]) -> list[StartShard] | None:
+    """The shards in whose rows work may go on that began in an epoch; None where a token is another.
+
+    Not those that are gone, nor those that keep their entries in another slot by now: their token is not where it was.
+    """
+    found = {shard.id: shard for shard in now}
+    held = [shard for shard in start if shard.id in found and found[shard.id].slot == shard.slot]
+    return None if any(found[shard.id].token != shard.token for shard in held) else held
 
 
 def spoken_for(start: Iterable[StartShard], reads: Sequence[ShardRead]) -> dict[str, int] | None:

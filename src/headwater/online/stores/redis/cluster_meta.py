@@ -5,31 +5,33 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from headwater.errors import Unavailable
 from headwater.online.base import Epoch, HighWater, Row, new_token
+from headwater.online.meta import is_fill_record
 from headwater.online.rows.keys import META_PREFIX
 from headwater.online.stores.redis.answers import Command
-from headwater.online.stores.redis.cluster_calls import PAUSES, ClusterCalls, meta_hash
+from headwater.online.stores.redis.cluster_calls import PAUSES, ClusterCalls
 from headwater.online.stores.redis.cluster_entries import (
     ShardRead,
     ShardState,
     all_slots_once,
     avoiding,
-    framed,
+    entry_of,
     is_of_store,
     of_rows,
     of_store,
     pack_epoch,
     spoken_for,
+    still_held,
     unpack_epoch,
     with_values,
 )
 from headwater.online.stores.redis.errors import Moved
 from headwater.online.stores.redis.scripts import SHARD_READ, SHARD_WRITE
 from headwater.online.stores.redis.single import escaped, flagged, high_bytes
-from headwater.online.stores.redis.slots import META_SLOTS, Shard, tag_of
+from headwater.online.stores.redis.slots import META_SLOTS, Shard, meta_hash, tag_of
 
 TAGGED = re.compile(rb"\{\d+\}(?=" + re.escape(META_PREFIX) + b")")
 """What stands before an entry's key where an earlier release kept it: a text in the shard's first slot."""
@@ -55,12 +57,19 @@ class _Change:
     Attributes:
         entries, expected, high_water: as they are given.
         token_key: the token's key; empty: the epoch is not compared.
+        copies: whether they are copies of what a shard has: the replication alone is compared.
     """
 
     entries: Mapping[bytes, bytes | None]
     expected: Mapping[bytes, bytes | None]
     token_key: bytes
     high_water: HighWater | None
+    copies: bool = False
+
+    def of_fills(self) -> _Change:
+        """The copies of fill records, each in place of what was read before the records themselves were written."""
+        fills = {key: data for key, data in self.entries.items() if data is not None and is_fill_record(key)}
+        return _Change(fills, dict.fromkeys(fills), b"", None, copies=True)
 
     def allows(self, whole: Mapping[bytes, bytes | None], begun: bool) -> bool:
         """Whether entries are as expected, or once it was begun, as they are to be."""
@@ -68,6 +77,27 @@ class _Change:
             whole[key] == data or (begun and key in self.entries and whole[key] == self.entries[key])
             for key, data in self.expected.items()
         )
+
+
+@dataclass(frozen=True)
+class _Spoken:
+    """What shards are to have of the entries of rows.
+
+    Attributes:
+        slots: id of a shard → the slots that it speaks for.
+        entries: the same → the entries, as it stores them.
+    """
+
+    slots: Mapping[str, int]
+    entries: Mapping[str, Mapping[bytes, bytes]]
+
+
+def _entries_of(read: ShardRead, slots: int, entries: Mapping[bytes, bytes | None]) -> dict[bytes, bytes]:
+    return {
+        key: entry_of(key, data, read.state, slots, read.values.get(key))
+        for key, data in entries.items()
+        if data is not None and not is_of_store(key)
+    }
 
 
 class ClusterMeta:
@@ -108,19 +138,31 @@ class ClusterMeta:
             view = self._view([*dict.fromkeys((*expected, *entries))], change.token_key)
             if not change.allows(view.whole, begun):
                 return False
-            spoken: Mapping[str, int] | None = {read.state.id: read.state.slots for read in view.reads}
+            slots: Mapping[str, int] | None = {read.state.id: read.state.slots for read in view.reads}
             if epoch is not None:
-                spoken = spoken_for(unpack_epoch(epoch[1]), view.reads)
-            if spoken is None:
+                slots = spoken_for(unpack_epoch(epoch[1]), view.reads)
+            if slots is None:
                 return False
+            mine = [read for read in view.reads if read.state.id in slots]
+            copies = self._copies(entries, mine)
+            spoken = _Spoken(slots, {r.state.id: _entries_of(r, slots[r.state.id], entries) for r in mine})
             first = next((read for read in view.reads if (read.state.slots | read.state.leaving) & 1), view.reads[0])
             if not self._write([first], spoken, change, alone=True):
                 continue
             begun = True
             if self._write([read for read in view.reads if read is not first], spoken, change):
+                self._write(copies, spoken, change.of_fills())
                 self._remove_strays(entries, view)
                 return True
         raise Unavailable(f"{self._calls.servers.location.shown}: its slots keep moving; try again")
+
+    def moved(self, slots: Iterable[int], epoch: Epoch) -> set[int]:
+        """Those of some slots that are not, or not for long, at the shard that had them in an epoch."""
+        now = [read.state for read in self._view([]).reads]
+        kept, own = 0, {state.id: state.slots for state in now}
+        for shard in still_held(unpack_epoch(epoch[1]), unpack_epoch(self.epoch(epoch[0]))) or ():
+            kept |= shard.slots & own.get(shard.id, 0)
+        return {slot for slot in slots if not kept >> slot & 1}
 
     def delete(self, keys: Sequence[bytes]) -> None:
         """Remove entries from all shards."""
@@ -236,14 +278,34 @@ class ClusterMeta:
 
     # writing
 
-    def _write(
-        self, reads: Sequence[ShardRead], spoken: Mapping[str, int], change: _Change, *, alone: bool = False
-    ) -> bool:
+    def _copies(self, entries: Mapping[bytes, bytes | None], reads: Sequence[ShardRead]) -> list[ShardRead]:
+        """Where fill records are written once more, as if each were a shard: in every fixed slot that a shard has.
+
+        So a shard that loses the slot of its own entries has its fill records still, and what it is read for stays.
+        """
+        keys = [key for key, data in entries.items() if data is not None and is_fill_record(key)]
+        if not keys:
+            return []
+        found = [
+            replace(read, slot=slot, token=None)
+            for read in reads
+            for slot in META_SLOTS
+            if read.state.slots >> slot & 1 and slot != read.slot
+        ]
+        names = [meta_hash(read.slot) for read in found]
+        answers = self._calls.ask(names, [("HMGET", name, *keys) for name in names], follow=False)
+        return [
+            replace(read, values=dict(zip(keys, values, strict=True)))
+            for read, values in zip(found, answers, strict=True)
+            if not isinstance(values, Moved)
+        ]
+
+    def _write(self, reads: Sequence[ShardRead], spoken: _Spoken, change: _Change, *, alone: bool = False) -> bool:
         """Write the entries on some shards; whether all were what they were when the view was read.
 
         Args:
             reads: the shards.
-            spoken: id of a shard → the slots that it speaks for; others keep the entries of rows that they have.
+            spoken: the slots that shards speak for; others keep the entries of rows that they have.
             change: what to write.
             alone: whether of two writers who expect the same of the whole store one alone is to succeed here.
         """
@@ -251,15 +313,16 @@ class ClusterMeta:
         compared = alone and any(is_of_store(key) for key in change.expected)
         commands: list[Command] = []
         for name, read in zip(names, reads, strict=True):
-            slots, state = spoken.get(read.state.id), read.state
+            slots, state = spoken.slots.get(read.state.id), read.state
             wanted = {key: read.values[key] for key in change.expected}
             replication = ""
             if change.token_key and slots is not None:
-                wanted[change.token_key], replication = read.token, state.replication
+                wanted[change.token_key] = read.token
+            if (change.token_key or change.copies) and slots is not None:
+                replication = state.replication
             own = {key: data for key, data in change.entries.items() if data is None or is_of_store(key)}
             if slots is not None:
-                rest = {key: data for key, data in change.entries.items() if key not in own}
-                own |= {key: framed(data, state, slots) for key, data in rest.items() if data is not None}
+                own |= {key: data for key, data in spoken.entries[state.id].items() if key in change.entries}
             values = [v for key, data in (*wanted.items(), *own.items()) for v in (key, *flagged(data))]
             raises = change.high_water is not None and (slots is not None or is_of_store(change.high_water[0]))
             high = high_bytes(change.high_water if raises else None)
@@ -267,10 +330,15 @@ class ClusterMeta:
             commands.append(("EVALSHA", SHARD_WRITE.sha, 1, name, *fixed, *values))
         return all(answer == 1 for answer in self._calls.ask(names, commands, (SHARD_WRITE,), follow=False))
 
-    def _remove_strays(self, entries: Iterable[bytes], view: _View) -> None:
-        """Remove what shards that had other slots, or an earlier release, left under keys that were written."""
+    def _remove_strays(self, entries: Mapping[bytes, bytes | None], view: _View) -> None:
+        """Remove what shards that had other slots, or an earlier release, left under keys that were written.
+
+        Of the rows' entries those that were removed: others speak where their shard is again what it was.
+        """
         current = {meta_hash(read.slot) for read in view.reads}
-        keys, names = [key for key in entries if is_of_store(key)], [n for n in self._hashes() if n not in current]
+        gone = [key for key, data in entries.items() if data is None]
+        keys = list(dict.fromkeys((*gone, *(key for key in entries if is_of_store(key)))))
+        names = [n for n in self._hashes() if n not in current]
         if keys:
             self._calls.ask(names, [("HDEL", name, *keys) for name in names])
         self._unlink_tagged(list(entries))

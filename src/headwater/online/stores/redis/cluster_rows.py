@@ -9,6 +9,7 @@ from typing import Any
 
 from headwater.errors import ConsistencyLost, Unavailable
 from headwater.online.base import Change, Epoch, HighWater, PutOutcome, Row
+from headwater.online.meta import is_fill_record
 from headwater.online.powers import Reading
 from headwater.online.rows.keys import META_PREFIX
 from headwater.online.stores.redis.answers import Command
@@ -23,7 +24,7 @@ from headwater.online.stores.redis.batches import (
 )
 from headwater.online.stores.redis.cluster import read_cluster
 from headwater.online.stores.redis.cluster_calls import ClusterCalls
-from headwater.online.stores.redis.cluster_entries import history_of, same_tokens, unpack_epoch
+from headwater.online.stores.redis.cluster_entries import history_of, still_held, unpack_epoch
 from headwater.online.stores.redis.cluster_meta import TAGGED, ClusterMeta
 from headwater.online.stores.redis.errors import Moved
 from headwater.online.stores.redis.reads import Deadline
@@ -81,8 +82,14 @@ class ClusterRedis:
     # rows
 
     def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """The primaries' bytes under each key, and entries as they are for the whole cluster."""
-        entries = self._meta.read(list(dict.fromkeys(key for key in keys if key.startswith(META_PREFIX))))
+        """The primaries' bytes under each key, and entries as they are for the whole cluster.
+
+        Fill records that are read with rows are those of the rows' shards.
+        """
+        whole = dict.fromkeys(key for key in keys if key.startswith(META_PREFIX))
+        if any(map(_is_row, keys)):
+            whole = {key: None for key in whole if not is_fill_record(key)}
+        entries = self._meta.read(list(whole)) if whole else {}
         rows = iter(self._rows([key for key in keys if key not in entries]))
         return [entries[key] if key in entries else next(rows) for key in keys]
 
@@ -145,12 +152,14 @@ class ClusterRedis:
         self, changes: Iterable[Change], until: Until | None, high_water: HighWater | None, epoch: Epoch | None
     ) -> list[bool]:
         """As `OnlineStore.compare_and_put_all`: the rows of a slot go in one script."""
-        start = None if epoch is None else unpack_epoch(epoch[1])
-        # a token lies in another slot than the rows: it is compared first, the replication with each row
-        if epoch is not None and start is not None and not same_tokens(start, unpack_epoch(self.epoch(epoch[0]))):
-            if high_water is not None:
-                self._calls.raise_everywhere(high_water)
-            return [False for _ in changes]
+        held = None
+        if epoch is not None:
+            # a token lies in another slot than the rows: it is compared first, the replication with each row
+            held = still_held(unpack_epoch(epoch[1]), unpack_epoch(self.epoch(epoch[0])))
+            if held is None:
+                if high_water is not None:
+                    self._calls.raise_everywhere(high_water)
+                return [False for _ in changes]
         done: list[bool] = []
         for some in cut(changes, change_sizes, WINDOW_ROWS, WINDOW_BYTES):
             results = [False] * len(some)
@@ -159,7 +168,7 @@ class ClusterRedis:
                 slots.setdefault(slot_of(key), []).append(i)
             calls = list[tuple[list[int], bytes]]()
             for slot, mine in slots.items():
-                replication = b"" if start is None else history_of(start, slot)
+                replication = b"" if held is None else history_of(held, slot)
                 if replication is not None:
                     sizes = partial(_change_sizes_at, some)
                     calls += ((list(part), replication) for part in cut(mine, sizes, SCRIPT_ROWS, SCRIPT_BYTES))
@@ -240,6 +249,11 @@ class ClusterRedis:
     def last_write(self) -> Mapping[str, int] | None:
         """Nothing: writes leave no markers in a cluster."""
         return None
+
+    def moved(self, keys: Sequence[bytes], epoch: Epoch) -> set[bytes]:
+        """As `Movable.moved`."""
+        slots = self._meta.moved({slot_of(key) for key in keys}, epoch)
+        return {key for key in keys if slot_of(key) in slots}
 
     def marks(self) -> Mapping[str, int]:
         """As `Replicated.marks`."""

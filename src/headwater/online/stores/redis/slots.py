@@ -10,9 +10,13 @@ import binascii
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from headwater.online.rows.keys import META_PREFIX
 from headwater.online.stores.redis.url import Address, RedisLocation
+
+if TYPE_CHECKING:
+    from headwater.online.stores.redis.cluster_records import NodeState
 
 SLOTS = 16_384
 ALL_SLOTS = (1 << SLOTS) - 1
@@ -69,6 +73,11 @@ def meta_slot(slots: int) -> int:
     return (fixed & -fixed).bit_length() - 1
 
 
+def meta_hash(slot: int) -> bytes:
+    """The hash in which a shard keeps its entries beside rows: field by field under their keys."""
+    return tag_of(slot) + META_PREFIX + b"entries"
+
+
 @dataclass(frozen=True, eq=False)
 class Shard:
     """A primary, its replicas, and the slots that the map gives it.
@@ -106,11 +115,15 @@ class Slots:
         location: the URL's.
         shards: in order of their first slots; none before the map was read.
         stale: whether it is to be read before it is used again.
+        states: node → when it was last asked what it is (monotonic), and what it said.
+        looked: when fill records were last looked for again, since what was found did not hold.
     """
 
     location: RedisLocation
     shards: tuple[Shard, ...] = ()
     stale: bool = True
+    states: dict[Address, tuple[float, NodeState]] = field(default_factory=dict)
+    looked: float = -1e9
     _owners: list[Shard] = field(default_factory=list)
 
     def learn(self, ranges: Sequence[Sequence[Any]], moved: Mapping[int, Address] | None = None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -45,8 +44,6 @@ class RedisOnlineStore(OnlineStore):
     def __init__(self, location: RedisLocation | str) -> None:
         self.location = parse_url(location) if isinstance(location, str) else location
         self._slots = Slots(self.location) if self.location.kind == "cluster" else None
-        if self._slots is not None:
-            self.capabilities = replace(self.capabilities, windows=False, product="Redis Cluster")
         self._nodes = Nodes(self.location)
         self._servers = Servers(self.location)
         self._redis: SingleRedis | ClusterRedis = (
@@ -177,6 +174,9 @@ class RedisOnlineStore(OnlineStore):
 
     def last_write(self) -> Mapping[str, int] | None:
         return self._redis.last_write()
+
+    def moved(self, keys: Sequence[bytes], epoch: Epoch) -> set[bytes]:
+        return self._redis.moved(keys, epoch)
 
     def marks(self) -> Mapping[str, int]:
         return self._redis.marks()

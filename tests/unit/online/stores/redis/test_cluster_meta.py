@@ -7,9 +7,8 @@ import pytest
 from headwater.errors import Unavailable
 from headwater.online.base import PutOutcome
 from headwater.online.rows.keys import META_PREFIX
-from headwater.online.stores.redis.cluster_calls import meta_hash
 from headwater.online.stores.redis.cluster_entries import _FRAME
-from headwater.online.stores.redis.slots import slot_of, tag_of
+from headwater.online.stores.redis.slots import meta_hash, slot_of, tag_of
 from headwater.online.stores.redis.store import RedisOnlineStore
 from headwater.testing.online_rows import Order, key_of, plain_row, plain_rows
 from tests.servers.redis import RedisCluster
