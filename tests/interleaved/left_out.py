@@ -75,8 +75,8 @@ RULES: dict[str, list[Edit]] = {
     "a fold leaves no flag": [(keeping, "_keep", "redo |= {key for key, new in made.items() if new.rebuild}", "pass")],
     "each key that is named has a row": [(keeping, "_keep", "key in run.unnamed and", "")],
     "a run's puts hold within its epoch": [
-        (keeping, "_keep", "new, run.epoch)", "new, None)"),
-        (keeping, "_keep", "if waiting and snapshot.epoch != run.epoch:", "if False:"),
+        (keeping, "_keep", "new, epoch)", "new, None)"),
+        (keeping, "_keep", "if waiting and snapshot.epoch != epoch:", "if False:"),
     ],
     "a record is written within its epoch": [
         (running, "change_record", "WriteRecord(epoch,", "WriteRecord(snapshot.epoch,")
@@ -85,18 +85,25 @@ RULES: dict[str, list[Edit]] = {
         (
             running,
             "run",
-            "if (yield from keep(version, mine, due, redo)):",
+            "epoch: Any = yield from keep(version, mine, due, redo)",
             "yield from change_record(snapshot.epoch, _closing(record, view.end, view.source if source else None))\n"
-            "        if (yield from keep(version, mine, due, redo)):",
+            "        epoch: Any = yield from keep(version, mine, due, redo)",
         )
     ],
     "a fill takes what came meanwhile": [
-        (running, "fill", "if not (yield from keep(version, Run(", "if False and not (yield from keep(version, Run(")
+        (running, "_make_rows", "epoch = yield from keep(version, begun.part(epoch, end), due)", "pass")
     ],
     "a fill takes what was withheld and became known meanwhile": [
-        (running, "fill", "yield _slice(start, end)", "yield _slice(start, End(end.position, start.known_through))")
+        (
+            running,
+            "_make_rows",
+            "yield _slice(begun.start, end)",
+            "yield _slice(begun.start, End(end.position, begun.start.known_through))",
+        )
     ],
-    "a fill completes only its own": [(running, "fill", "if now is None or now.filling != own:", "if now is None:")],
+    "a fill completes only its own": [
+        (running, "_completing", "if now is None or now.filling != own:", "if now is None:")
+    ],
     "a fill names keys of deletes too": [],
     "the numbers of fills rise": [
         (running, "_beginning", "if now.filling < own else None", ""),
@@ -107,7 +114,7 @@ RULES: dict[str, list[Edit]] = {
     "a fill is gone on with from where it began": [
         (
             running,
-            "fill",
+            "_begin_fill",
             "FillRecord(own, own, base.low, base.known_through, base.source)",
             "FillRecord(own, own, view.end.position, view.end.clock, base.source)",
         )
@@ -121,7 +128,7 @@ RULES: dict[str, list[Edit]] = {
 SCRIPTED: dict[str, list[Edit]] = {
     "a run that lost its lease ends": [
         (running, "run", "if not (yield HoldsLease(number)):", "if (yield HoldsLease(number)) is None:"),
-        (running, "fill", "if not (yield HoldsLease(number)):", "if (yield HoldsLease(number)) is None:"),
+        (running, "_begin_fill", "if not (yield HoldsLease(number)):", "if (yield HoldsLease(number)) is None:"),
     ],
     "a row begins within the epoch of its record": [
         (putting, "_swaps", "epoch if missing or key in many", "epoch if key in many")

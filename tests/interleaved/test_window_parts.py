@@ -4,15 +4,12 @@ same, and each rule left out gives wrong rows."""
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
-
-import pytest
 
 from headwater.testing import SCALE
 from tests.interleaved.parted_world import PartedWorld
 from tests.interleaved.test_window_rows import Case
 
-CASES = 60 * SCALE
+CASES = 20 * SCALE
 
 
 class PartedCase(Case):
@@ -38,5 +35,5 @@ def test_rows_are_right_in_every_order_while_slots_move():
         assert case.simulate() == [], number
         rows += case.rows
         counts += case.w.count
-    assert rows > 1_000 * SCALE
+    assert rows > 500 * SCALE
     assert all(counts[what] for what in ("withheld", "rebuilt", "fills", "moved")), counts

@@ -242,7 +242,7 @@ class World:
     def answer(self, request: Any) -> Any:
         """The answer of a request that is one step."""
         match request:
-            case asks.Moved():
+            case asks.Narrow():
                 return None
             case asks.LogEnd():
                 return asks.End(self.position, self.clock)

@@ -144,9 +144,7 @@ def test_a_store_or_engine_without_windows_is_refused_at_plan(tmp_path):
     with refusing, pytest.raises(hw.DefinitionError) as refused:
         refusing.plan(definitions())
     assert "NoWindows cannot compute window views; use engine = 'duckdb'" in str(refused.value)
-    assert "Plain does not support window views yet; use memory:, lmdb:, redis: or dynamodb:" in str(
-        refused.value
-    )
+    assert "Plain does not support window views yet; use memory:, lmdb:, redis: or dynamodb:" in str(refused.value)
 
 
 def test_stores_over_a_network_have_windows():

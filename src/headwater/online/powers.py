@@ -150,8 +150,16 @@ class Removable(Protocol):
 class Movable(Protocol):
     """A store of several parts between which keys move, with their rows."""
 
-    def moved(self, keys: Sequence[bytes], epoch: tuple[bytes, bytes]) -> set[bytes]:
-        """Those of some keys whose part is not the one that had them in an epoch: a key, and what `epoch(key)` gave."""
+    def narrowed(self, keys: Sequence[bytes], epoch: tuple[bytes, bytes]) -> tuple[bytes, set[bytes]]:
+        """An epoch without what has moved since it began: within it nothing is put, or said, of that.
+
+        Args:
+            keys: some keys.
+            epoch: the token's key, and what `OnlineStore.epoch` gave, which holds.
+
+        Returns:
+            The narrower epoch, and the keys that are not in it.
+        """
         ...
 
 

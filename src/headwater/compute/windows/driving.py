@@ -101,8 +101,8 @@ class Driver:
                 return self._swap(swaps)
             case asks.WriteRecord():
                 return self._write_record(request)
-            case asks.Moved(epoch, keys):
-                return self._moved(epoch, keys)
+            case asks.Narrow(epoch, keys):
+                return self._narrowed(epoch, keys)
             case asks.LogEnd():
                 return self._end()
             case asks.Batches(keys, after, through):
@@ -145,12 +145,12 @@ class Driver:
             return asks.Snapshot(epoch, None, decoded, {key: part_record(entry, key) for key in keys})
         return asks.Snapshot(epoch, record_of(self._stored), decoded)
 
-    def _moved(self, epoch: bytes, keys: Sequence[bytes]) -> set[bytes] | None:
-        """As `Moved` asks."""
+    def _narrowed(self, epoch: bytes, keys: Sequence[bytes]) -> tuple[bytes, set[bytes]] | None:
+        """As `Narrow` asks."""
         online, within = self.context.online, (self._token, epoch)
         if not online.put_meta({}, epoch=within):
             return None
-        return online.moved(keys, within) if isinstance(online, Movable) else set()
+        return online.narrowed(keys, within) if isinstance(online, Movable) else (epoch, set())
 
     def _decoded(self, key: bytes, data: bytes | None) -> WindowRow | asks.DamagedRow | None:
         if data is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from headwater.compute.windows.merging import after_fold, holds_nothing, rebuilt
@@ -16,7 +16,7 @@ from headwater.compute.windows.requests import (
     Due,
     End,
     LogEnd,
-    Moved,
+    Narrow,
     Read,
     Snapshot,
     SourceEvents,
@@ -58,7 +58,7 @@ class Run:
     goes_on: bool = False
 
 
-def keep(version: Version, run: Run, due: Mapping[bytes, Due], whole: AbstractSet[bytes] = frozenset()) -> Work[bool]:
+def keep(version: Version, run: Run, due: Mapping[bytes, Due], whole: AbstractSet[bytes] = frozenset()) -> Work[Any]:
     """Bring the rows of keys up to the run's end, part by part.
 
     Args:
@@ -68,24 +68,27 @@ def keep(version: Version, run: Run, due: Mapping[bytes, Due], whole: AbstractSe
         whole: those of them to rebuild whatever they have.
 
     Returns:
-        Whether all of them are; False: another run or fill has gone further, or the store's epoch is another.
+        The epoch in which they are: the run's, without what has moved to other parts of the store meanwhile. None:
+        another run or fill has gone further, or the epoch is another.
     """
     keys = sorted({*due, *whole})
     for start in range(0, len(keys), AT_ONCE):
-        if not (yield from _keep(version, run, keys[start : start + AT_ONCE], due, whole)):
-            return False
-    return True
+        epoch = yield from _keep(version, run, keys[start : start + AT_ONCE], due, whole)
+        if epoch is None:
+            return None
+        run = replace(run, epoch=epoch)
+    return run.epoch
 
 
 def _keep(
     version: Version, run: Run, keys: Sequence[bytes], due: Mapping[bytes, Due], whole: AbstractSet[bytes]
-) -> Work[bool]:
-    waiting = keys
+) -> Work[Any]:
+    waiting, epoch = keys, run.epoch
     while waiting:
         snapshot: Snapshot = yield Read(waiting)
         rows = snapshot.rows
         if any(_is_later(run, row) for row in rows.values()):
-            return False
+            return None
         waiting = [key for key in waiting if not _is_done(run, rows[key])]
         redo = {key for key in waiting if key in whole or _needs_history(run, rows[key])}
         made: dict[bytes, WindowRow] = yield from _folded(version, run, rows, due, set(waiting) - redo)
@@ -98,16 +101,17 @@ def _keep(
                 continue
             sequence = 0 if row is None else row.sequence
             new.sequence = next_sequence(sequence)
-            swaps.append(Swap(key, sequence, new, run.epoch))
+            swaps.append(Swap(key, sequence, new, epoch))
         done: Sequence[bool] = (yield SwapAll(swaps)) if swaps else []
         waiting = [swap.key for swap, each in zip(swaps, done, strict=True) if not each]
-        if waiting and snapshot.epoch != run.epoch:
-            moved: set[bytes] | None = yield Moved(run.epoch, waiting)
-            if moved is None:
-                return False
-            # the record that the run writes does not speak for them: the next one makes them
+        if waiting and snapshot.epoch != epoch:
+            narrow: tuple[Any, set[bytes]] | None = yield Narrow(epoch, waiting)
+            if narrow is None:
+                return None
+            # what has moved is left to the next run: this one's record does not speak for it
+            epoch, moved = narrow
             waiting = [key for key in waiting if key not in moved]
-    return True
+    return epoch
 
 
 def _is_later(run: Run, row: WindowRow | DamagedRow | None) -> bool:

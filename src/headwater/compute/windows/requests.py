@@ -108,10 +108,11 @@ class Snapshot(NamedTuple):
         return PartRecord(self.record, self.record is not None) if self.parts is None else self.parts[key]
 
 
-class Moved(NamedTuple):
-    """Which of some keys are in another part of the store than in an epoch, so that no swap within it is done.
+class Narrow(NamedTuple):
+    """Leaves what has moved to another part of the store out of an epoch: within it no swap of that is done any more.
 
-    Answer: them; None: the epoch is another also where they are.
+    Answer: the narrower epoch, and those of some keys that are not in it; None: the epoch is another also where they
+    are.
     """
 
     epoch: Any

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from headwater.compute.windows.keeping import Run, keep
 from headwater.compute.windows.requests import (
@@ -67,10 +67,11 @@ def run(version: Version, *, source: bool = True, force: Iterable[bytes] = (), w
         if source:
             redo |= yield SourceKeys(view.source, record.source_through)
         mine = Run(number, record.newest, snapshot.epoch, record, view.source, view.end, unnamed)
-        if (yield from keep(version, mine, due, redo)):
+        epoch: Any = yield from keep(version, mine, due, redo)
+        if epoch is not None:
             taken = view.source if source else None
             closes = _closing(record, view.end, taken)
-            if (yield from change_record(snapshot.epoch, closes)):
+            if (yield from change_record(epoch, closes)):
                 return view.end
     return None
 
@@ -92,7 +93,7 @@ def rebuild(version: Version, keys: Iterable[bytes]) -> Work[End | None]:
     redo = set(keys)
     unnamed = redo - (yield Named(view.source, view.end.position))
     mine = Run(number, record.newest, snapshot.epoch, record, view.source, view.end, unnamed)
-    return view.end if (yield from keep(version, mine, {}, redo)) else None
+    return None if (yield from keep(version, mine, {}, redo)) is None else view.end
 
 
 def _closing(record: FillRecord, end: End, source: Any) -> Callable[[FillRecord | None], FillRecord | None]:
@@ -114,6 +115,30 @@ def _slice(record: FillRecord, end: End) -> Slice:
     return Slice(record.low, end.position, record.known_through, end.clock)
 
 
+class _Fill(NamedTuple):
+    """A fill that has begun, or that is gone on with.
+
+    Attributes:
+        run: the number of the run.
+        own: its own.
+        epoch: of the store.
+        view: the log's end and the source, whose keys it makes rows of.
+        start: the record by which it takes what came after it had begun.
+        goes_on: whether another run had begun it.
+    """
+
+    run: int
+    own: int
+    epoch: Any
+    view: View
+    start: FillRecord
+    goes_on: bool
+
+    def part(self, epoch: Any, end: End, *, goes_on: bool = False) -> Run:
+        """Its work on rows up to an end of the log."""
+        return Run(self.run, self.own, epoch, self.start, self.view.source, end, goes_on=goes_on)
+
+
 def fill(version: Version) -> Work[End | None]:
     """Make the rows of all keys from history, then take what came meanwhile, then write the record.
 
@@ -122,9 +147,26 @@ def fill(version: Version) -> Work[End | None]:
     Returns:
         Up to where; None: another fill began, or the store's epoch is another.
     """
+    for anew in (False, True):
+        begun: _Fill | None = yield from _begin_fill(anew)
+        if begun is None:
+            return None
+        made: tuple[Any, End] | None = yield from _make_rows(version, begun)
+        if made is not None:
+            epoch, end = made
+            return end if (yield from change_record(epoch, _completing(begun, end))) else None
+        snapshot: Snapshot = yield Read()
+        if not begun.goes_on or not _is_under_way(snapshot.record, begun.own):
+            return None
+        # it met rows of a later fill, which no record tells of any more: shards fail over one by one
+    return None
+
+
+def _begin_fill(anew: bool) -> Work[_Fill | None]:
+    """Go on with the fill under way, or begin one; None: a later one has begun, or a later run."""
     number: int = yield TakeLease()
     snapshot: Snapshot = yield Read()
-    under_way = _under_way(snapshot.record)
+    under_way = None if anew else _under_way(snapshot.record)
     if under_way is None:
         own: int = yield Number()
         if not (yield from change_record(snapshot.epoch, _beginning(own))):
@@ -139,26 +181,41 @@ def fill(version: Version) -> Work[End | None]:
         base = FillBase(view.end.position, view.end.clock, view.source)
         if not (yield from change_record(snapshot.epoch, _based(own, base))):
             return None
-    keys: set[bytes] = yield Named(view.source, view.end.position)
     start = FillRecord(own, own, base.low, base.known_through, base.source)
-    whole = Run(number, own, snapshot.epoch, start, view.source, view.end, goes_on=under_way is not None)
-    if not (yield from keep(version, whole, {}, keys)):
+    return _Fill(number, own, snapshot.epoch, view, start, under_way is not None)
+
+
+def _make_rows(version: Version, begun: _Fill) -> Work[tuple[Any, End] | None]:
+    """The rows of all keys that log and source name, then of those with what came meanwhile; epoch, and up to where."""
+    view = begun.view
+    keys: set[bytes] = yield Named(view.source, view.end.position)
+    whole = begun.part(begun.epoch, view.end, goes_on=begun.goes_on)
+    epoch: Any = yield from keep(version, whole, {}, keys)
+    if epoch is None:
         return None
     end: End = yield LogEnd()
-    due: Mapping[bytes, Due] = yield _slice(start, end)
-    if not (yield from keep(version, Run(number, own, snapshot.epoch, start, view.source, end), due)):
-        return None
+    due: Mapping[bytes, Due] = yield _slice(begun.start, end)
+    epoch = yield from keep(version, begun.part(epoch, end), due)
+    return None if epoch is None else (epoch, end)
 
-    def close(now: FillRecord | None) -> FillRecord | None:
+
+def _completing(begun: _Fill, end: End) -> Callable[[FillRecord | None], FillRecord | None]:
+    own, source = begun.own, begun.start.source_through
+
+    def complete(now: FillRecord | None) -> FillRecord | None:
         """The record of the completed fill, where it is still the one under way."""
         if now is None or now.filling != own:
             return None
         if now.fill == own:
             # completed by who was thought to have stopped
-            return now.raised(end.position, end.clock, base.source)
-        return FillRecord(own, own, end.position, end.clock, base.source)
+            return now.raised(end.position, end.clock, source)
+        return FillRecord(own, own, end.position, end.clock, source)
 
-    return end if (yield from change_record(snapshot.epoch, close)) else None
+    return complete
+
+
+def _is_under_way(record: FillRecord | None, own: int) -> bool:
+    return record is not None and record.filling == own and record.fill != own
 
 
 def _under_way(record: FillRecord | None) -> tuple[int, FillBase] | None:

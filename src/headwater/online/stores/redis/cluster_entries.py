@@ -199,11 +199,16 @@ def of_store(values: Iterable[bytes | None]) -> bytes | None:
 
 def pack_epoch(reads: Iterable[ShardRead]) -> bytes:
     """The epoch that shards are in."""
-    shards = []
-    for read in sorted(reads, key=lambda read: read.state.id):
-        state, ranges = read.state, list(slot_ranges(read.state.slots))
-        shards.append((state.id, state.replicas, state.epoch, state.replication, ranges, read.slot, read.token or b""))
-    return msgspec.msgpack.encode(shards)
+    states = [(read.state, read.slot, read.token or b"") for read in sorted(reads, key=lambda read: read.state.id)]
+    return _packed(
+        StartShard(state.id, state.replicas, state.epoch, state.replication, state.slots, slot, token)
+        for state, slot, token in states
+    )
+
+
+def _packed(shards: Iterable[StartShard]) -> bytes:
+    fields = [(s.id, s.replicas, s.epoch, s.replication, list(slot_ranges(s.slots)), s.slot, s.token) for s in shards]
+    return msgspec.msgpack.encode(fields)
 
 
 def unpack_epoch(data: bytes) -> list[StartShard]:
@@ -228,6 +233,13 @@ def still_held(start: Iterable[StartShard], now: Iterable[StartShard]) -> list[S
     found = {shard.id: shard for shard in now}
     held = [shard for shard in start if shard.id in found and found[shard.id].slot == shard.slot]
     return None if any(found[shard.id].token != shard.token for shard in held) else held
+
+
+def narrowed(epoch: bytes, now: bytes) -> bytes:
+    """An epoch without the slots that are elsewhere by now, or on their way, and without shards that are not held."""
+    start, there = unpack_epoch(epoch), {shard.id: shard for shard in unpack_epoch(now)}
+    held = {shard.id for shard in still_held(start, there.values()) or ()}
+    return _packed(replace(s, slots=s.slots & there[s.id].slots if s.id in held else 0) for s in start)
 
 
 def spoken_for(start: Iterable[StartShard], reads: Sequence[ShardRead]) -> dict[str, int] | None:

@@ -24,7 +24,6 @@ from headwater.online.stores.redis.cluster_entries import (
     of_store,
     pack_epoch,
     spoken_for,
-    still_held,
     unpack_epoch,
     with_values,
 )
@@ -155,14 +154,6 @@ class ClusterMeta:
                 self._remove_strays(entries, view)
                 return True
         raise Unavailable(f"{self._calls.servers.location.shown}: its slots keep moving; try again")
-
-    def moved(self, slots: Iterable[int], epoch: Epoch) -> set[int]:
-        """Those of some slots that are not, or not for long, at the shard that had them in an epoch."""
-        now = [read.state for read in self._view([]).reads]
-        kept, own = 0, {state.id: state.slots for state in now}
-        for shard in still_held(unpack_epoch(epoch[1]), unpack_epoch(self.epoch(epoch[0]))) or ():
-            kept |= shard.slots & own.get(shard.id, 0)
-        return {slot for slot in slots if not kept >> slot & 1}
 
     def delete(self, keys: Sequence[bytes]) -> None:
         """Remove entries from all shards."""

@@ -24,7 +24,7 @@ from headwater.online.stores.redis.batches import (
 )
 from headwater.online.stores.redis.cluster import read_cluster
 from headwater.online.stores.redis.cluster_calls import ClusterCalls
-from headwater.online.stores.redis.cluster_entries import history_of, still_held, unpack_epoch
+from headwater.online.stores.redis.cluster_entries import history_of, narrowed, still_held, unpack_epoch
 from headwater.online.stores.redis.cluster_meta import TAGGED, ClusterMeta
 from headwater.online.stores.redis.errors import Moved
 from headwater.online.stores.redis.reads import Deadline
@@ -250,10 +250,11 @@ class ClusterRedis:
         """Nothing: writes leave no markers in a cluster."""
         return None
 
-    def moved(self, keys: Sequence[bytes], epoch: Epoch) -> set[bytes]:
-        """As `Movable.moved`."""
-        slots = self._meta.moved({slot_of(key) for key in keys}, epoch)
-        return {key for key in keys if slot_of(key) in slots}
+    def narrowed(self, keys: Sequence[bytes], epoch: Epoch) -> tuple[bytes, set[bytes]]:
+        """As `Movable.narrowed`."""
+        left = narrowed(epoch[1], self.epoch(epoch[0]))
+        start = unpack_epoch(left)
+        return left, {key for key in keys if history_of(start, slot_of(key)) is None}
 
     def marks(self) -> Mapping[str, int]:
         """As `Replicated.marks`."""

@@ -182,9 +182,9 @@ class SingleRedis:
         number, word = self._last_marker()
         return None if word is None else marker_mark(f"m:{ANY_HISTORY}", number, word.decode())
 
-    def moved(self, keys: Sequence[bytes], epoch: Epoch) -> set[bytes]:
-        """As `Movable.moved`: none, there is one part."""
-        return set()
+    def narrowed(self, keys: Sequence[bytes], epoch: Epoch) -> tuple[bytes, set[bytes]]:
+        """As `Movable.narrowed`: there is one part."""
+        return epoch[1], set()
 
     def marks(self) -> Mapping[str, int]:
         """As `Replicated.marks`."""

@@ -175,8 +175,8 @@ class RedisOnlineStore(OnlineStore):
     def last_write(self) -> Mapping[str, int] | None:
         return self._redis.last_write()
 
-    def moved(self, keys: Sequence[bytes], epoch: Epoch) -> set[bytes]:
-        return self._redis.moved(keys, epoch)
+    def narrowed(self, keys: Sequence[bytes], epoch: Epoch) -> tuple[bytes, set[bytes]]:
+        return self._redis.narrowed(keys, epoch)
 
     def marks(self) -> Mapping[str, int]:
         return self._redis.marks()
