@@ -106,7 +106,7 @@ RULES: dict[str, list[Edit]] = {
     ],
     "a fill names keys of deletes too": [],
     "the numbers of fills rise": [
-        (running, "_beginning", "if now.filling < own else None", ""),
+        (running, "_beginning", "if now.filling <= own else None", ""),
     ],
     "a version from before a restore is filled again": [
         (running, "_from_before_a_restore", "return record.fill <= restored", "return False")

@@ -9,7 +9,6 @@ import pytest
 
 import headwater as hw
 from headwater.errors import ConfigError, DefinitionError
-from headwater.online.stores.redis.store import RedisOnlineStore
 from tests.servers.redis import RedisServer
 
 USER = hw.Entity("user", join_keys={"user": hw.Int64})
@@ -65,13 +64,3 @@ def test_a_setting_allows_it(server: RedisServer, tmp_path: Path) -> None:
 def test_a_plan_needs_no_server_that_answers(tmp_path: Path) -> None:
     with hw.FeatureStore(tmp_path, online="redis://127.0.0.1:1/0") as store:
         assert store.plan([USER, SPEND]).stages
-
-
-def test_a_cluster_is_refused_by_its_name(tmp_path: Path) -> None:
-    online = RedisOnlineStore("redis+cluster://127.0.0.1:1")
-    with (
-        hw.FeatureStore(tmp_path, online=online) as store,
-        pytest.raises(DefinitionError, match=r" spend: Redis Cluster does not support window views yet; use"),
-    ):
-        store.plan([USER, SPEND])
-    online.close()

@@ -23,7 +23,7 @@ from headwater.online.stores.redis.cluster_entries import (
 )
 from headwater.online.stores.redis.slots import ALL_SLOTS, slot_ranges, slot_set
 
-WATERMARK, OTHER = META_PREFIX + b"w of it", META_PREFIX + b"f of it"
+WATERMARK, OTHER = META_PREFIX + b"w of it", META_PREFIX + b"e of it"
 HALF = slot_set([(0, 8191)])
 
 

@@ -244,7 +244,7 @@ def test_the_greatest_position_is_known_whatever_becomes_of_the_shard_that_was_w
 
 def test_of_watermarks_that_differ_the_lesser_counts_and_of_others_none(cluster, store):
     """As where the writer is killed between the shards."""
-    fill = META_PREFIX + b"f of"
+    fill = META_PREFIX + b"e of"
     for key, expected in ((WATERMARK, b"\2 1"), (fill, None)):
         assert store.put_meta({key: b"\2 2"}) and store.multi_get([key]) == [b"\2 2"]
         (first, *_) = (node for node in cluster.shards if node is cluster.owner(256))
