@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.servers.closing import Closing
+from tests.servers.keeper import keep
 from tests.servers.ports import free_port
 from tests.servers.waiting import wait_until
 
@@ -39,6 +40,7 @@ class HeadwaterServer(Closing):
             self.process = subprocess.Popen(
                 [*line, "--workers", str(workers), *options], stdout=log, stderr=log, start_new_session=True
             )
+            keep(self.process)
         try:
             wait_until(self._answers, f"a server on port {self.port}", 60)
         except BaseException:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.servers.closing import Closing
+from tests.servers.keeper import keep
 from tests.servers.ports import free_port
 from tests.servers.waiting import wait_until
 
@@ -102,6 +103,7 @@ class PostgresServer(Closing):
                 cwd=self._folder,
                 **self._as,
             )
+            keep(self._process)
         wait_until(lambda: not self.running or self._answers(), "PostgreSQL to start")
         return self.running
 

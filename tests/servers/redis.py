@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.servers.closing import Closing
+from tests.servers.keeper import keep
 from tests.servers.ports import free_port
 from tests.servers.proxy import Proxy
 from tests.servers.waiting import wait_until
@@ -110,6 +111,7 @@ class RedisServer(Closing):
             self._process = subprocess.Popen(
                 [self._program, str(self._config)], stdin=subprocess.DEVNULL, stdout=told, stderr=told
             )
+            keep(self._process)
         wait_until(lambda: not self.running or self._answers(), f"{self._program} on port {self.port} to start")
         return self.running
 

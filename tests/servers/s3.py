@@ -14,6 +14,7 @@ import boto3
 import pytest
 
 from tests.servers.closing import Closing
+from tests.servers.keeper import keep
 
 REGION = "us-east-1"
 
@@ -29,6 +30,7 @@ class S3Server(Closing):
                 stdout=subprocess.PIPE,
                 stderr=told,
             )
+            keep(self._process)
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         assert line, f"moto does not start:\n{(folder / 'told').read_text()[-2000:]}"
