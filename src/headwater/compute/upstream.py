@@ -44,9 +44,8 @@ def _bound(
         view = _version_read(context, version, table, history=history)
         log = _log_of(context, view, until) if logs else None
         given = bound_source(context, view.definition, until, history=history, logs=logs)
-        columns = replace(table.view, features=[table.view.feature(feature) for feature in table.read])
         rows = ViewInput(view, None if isinstance(given, PushSource) else given, log)
-        tables[name] = replace(table, view=columns, rows=rows)
+        tables[name] = replace(table, rows=rows)
     return replace(source, tables=tables)
 
 

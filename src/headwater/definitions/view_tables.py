@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
+from headwater.definitions.feature import Feature
 from headwater.definitions.names import twin
 from headwater.definitions.sources import Source, SQLSource
 from headwater.definitions.view import FeatureView
@@ -25,7 +26,8 @@ class ViewTable(Source, frozen=True, kw_only=True):
 
     Attributes:
         view: the view's definition; in the registry that of the version whose columns are meant, number included.
-        read: its features that the query reads, once they are known: `apply` works them out.
+        read: its features that the query reads, once they are known: `apply` works them out, and a star stands for
+            them from then on.
         rows: the data of the version that is read, where a query is to run (`offline.base.ViewInput`); never stored.
     """
 
@@ -41,8 +43,13 @@ class ViewTable(Source, frozen=True, kw_only=True):
     @lazy
     def columns(self) -> Mapping[str, DType]:
         """Column → dtype, in order."""
-        features = {feature.name: feature.dtype for feature in self.view.feature_list}
+        features = {feature.name: feature.dtype for feature in self.features}
         return {**self.view.join_keys, **features, EVENT_TIME: Timestamp, KNOWN_AT: Timestamp}
+
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        """The features that are columns, in the view's order."""
+        return tuple(f for f in self.view.feature_list if not self.read or f.name in self.read)
 
     def names_in(self, names: frozenset[str] | None) -> tuple[str, ...]:
         """The features that a query reads; all where it may read any, or names none: rows are made by what makes all.
@@ -50,7 +57,7 @@ class ViewTable(Source, frozen=True, kw_only=True):
         Args:
             names: those that the query has, in lower case; None: they cannot be told.
         """
-        features = self.view.feature_names
+        features = tuple(feature.name for feature in self.features)
         if names is None:
             return features
         return tuple(name for name in features if name.lower() in names) or features

@@ -35,7 +35,7 @@ from headwater.planning.kept_types import kept_types
 from headwater.planning.numbering import choose
 from headwater.planning.plan import Plan, Unchanged
 from headwater.planning.pointers import computed_in_order, superseded
-from headwater.planning.query_pins import columns_of, with_pinned_views, with_views_of
+from headwater.planning.query_pins import columns_of, read_lines, with_kept_stars, with_pinned_views, with_views_of
 from headwater.planning.service_reads import readers
 from headwater.planning.snapshot import AnyRecord, AnyViewRecord, RegistrySnapshot, ViewRecord, ViewVersion
 from headwater.planning.stages import Action, Kind, Stage
@@ -67,6 +67,7 @@ def plan(
     """
     kept: dict[str, tuple[str, ...]] = {}
     definitions = with_known_columns(snapshot, definitions, schemas)
+    definitions = [with_kept_stars(snapshot, d) if isinstance(d, FeatureView) else d for d in definitions]
     definitions = [_with_kept_types(snapshot, definition, schemas, kept) for definition in definitions]
     out_of_reach: list[str] = []
     if schemas is not None:
@@ -258,7 +259,7 @@ def _plan_view(draft: Draft, view: FeatureView) -> None:
     if choice.found is None:
         definition, base = replace(view, version=choice.version), choice.base
         in_place = in_place_difference(base.view, view).lines if isinstance(base, ViewVersion) else ()
-        details = (*in_place, *_size_line(view))
+        details = (*in_place, *_size_line(view), *read_lines(view))
         draft.add_version(Kind.VIEW, record, choice, definition, automatic=automatic, details=details)
         return
     assert record is not None and isinstance(choice.found, ViewVersion)

@@ -192,8 +192,19 @@ def _table_lines(prefix: str, before: Mapping[str, Any], after: Mapping[str, Any
         old, new = before.get(name), after.get(name)
         if old is None or new is None:
             yield f"{prefix}tables: {name} {'added' if old is None else 'removed'}"
+        elif old["kind"] == new["kind"] == "view" and old["view"] == new["view"]:
+            yield from _upstream_lines(old["view"], old["features"], new["features"])
         else:
             yield from _value_lines(f"{prefix}tables.{name}.", old, new)
+
+
+def _upstream_lines(view: str, before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[str]:
+    """What a query over a view reads otherwise: features by their fingerprints."""
+    for name in [*before, *(name for name in after if name not in before)]:
+        if name not in after or name not in before:
+            yield f"the query {'reads' if name in after else 'no longer reads'} {view}:{name}"
+        elif before[name] != after[name]:
+            yield f"{view}:{name}, which the query reads, has changed: its values may change"
 
 
 def _query_lines(prefix: str, old: str | None, new: str | None) -> Iterator[str]:

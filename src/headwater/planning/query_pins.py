@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
+from headwater.definitions.fingerprint import ColumnFingerprints
 from headwater.definitions.query_checks import Columns
-from headwater.definitions.query_parts import names_of
+from headwater.definitions.query_lineage import origins
+from headwater.definitions.query_parts import canonical_sql, names_of
 from headwater.definitions.source_checks import Read, Schemas
 from headwater.definitions.sources import Source, SQLSource
 from headwater.definitions.view import FeatureView
@@ -64,6 +67,51 @@ def _of_version(snapshot: RegistrySnapshot, table: ViewTable, names: frozenset[s
         raise VersionNotFound(f"its query reads view {table.view.name!r}: {bad}") from bad
     view = snapshot.view(table.view.name).version(made_from).view
     return replace(table, view=view, read=table.names_in(names))
+
+
+def read_lines(view: FeatureView) -> Iterator[str]:
+    """What a plan says of a new version whose query reads views: which versions, and what each feature is made of."""
+    tables = dict.fromkeys(view_tables(view.source))
+    for table in tables:
+        yield f"reads {table.view.name} {table.view.version}: {', '.join(table.read)}"
+    if not tables or not isinstance(view.source, SQLSource):
+        return
+    names = {name: t.view.name if isinstance(t, ViewTable) else name for name, t in view.source.tables.items()}
+    known = {name: tuple(t.columns) if isinstance(t, ViewTable) else None for name, t in view.source.tables.items()}
+    for feature in view.feature_list:
+        found = origins(view.source.query, feature.source_column, known)
+        if found:
+            yield f"{feature.name} is made of {', '.join(f'{names[table]}:{column}' for table, column in found)}"
+
+
+def with_kept_stars(snapshot: RegistrySnapshot, view: FeatureView) -> FeatureView:
+    """A definition in whose query a star stands for the features that a registered version of the same text read.
+
+    Features that are added to a view later are not among them, as in services, until the query's own text changes or
+    what is read does.
+
+    Args:
+        snapshot: the registry.
+        view: the definition, as it was written.
+    """
+    record = snapshot.views.get(view.name) if isinstance(view.name, str) else None
+    source = view.source
+    if record is None or not isinstance(source, SQLSource) or names_of(source.query) is not None:
+        return view
+    for version in sorted(record.active, key=lambda version: version.revision, reverse=True):
+        stored = version.view.source
+        if isinstance(stored, SQLSource) and canonical_sql(stored.query) == canonical_sql(source.query):
+            tables = {name: _kept(table, stored.tables.get(name)) for name, table in source.tables.items()}
+            return replace(view, source=replace(source, tables=tables))
+    return view
+
+
+def _kept(table: Source, stored: Source | None) -> Source:
+    if not isinstance(table, ViewTable) or not isinstance(stored, ViewTable) or table.read:
+        return table
+    mine, theirs = ColumnFingerprints(table.view), ColumnFingerprints(stored.view)
+    same = all(name in mine and mine[name] == theirs[name] for name in stored.read)
+    return replace(table, read=stored.read) if same else table
 
 
 def with_views_of(view: FeatureView, stored: FeatureView) -> FeatureView:

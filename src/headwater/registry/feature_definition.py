@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from headwater.deferred import deferred
 from headwater.definitions.feature import Feature
 from headwater.definitions.fingerprint import digest
 from headwater.definitions.sources import Source, SQLSource
 from headwater.definitions.view import FeatureView
+from headwater.definitions.view_tables import ViewTable
 from headwater.definitions.window_words import in_words, moves
 from headwater.planning.catalog import input_references
 from headwater.planning.layout import RowLayout
 from headwater.planning.snapshot import AnyViewVersion, OnDemandVersion
 from headwater.types import DType, FeatureKind
+
+if TYPE_CHECKING:
+    from headwater.definitions import query_lineage
+else:
+    query_lineage = deferred("headwater.definitions.query_lineage")  # SQLGlot takes long to import
 
 
 @dataclass(frozen=True)
@@ -157,8 +164,32 @@ def _transformation(view: FeatureView, name: str) -> str:
 
 def _dependencies(view: FeatureView, feature: Feature) -> tuple[str, ...]:
     source, computed = view.source, view.aggregations_by_name.get(feature.name)
-    if isinstance(source, SQLSource):
-        return tuple(f"{name}: {table.shown_location or table.kind}" for name, table in source.tables.items())
     # a count of rows is one of their times
     columns = (feature.source_column,) if computed is None else computed.columns_read or (source.event_time,)
+    if isinstance(source, SQLSource):
+        found = [read for column in columns if column is not None for read in _read_by(source, column)]
+        return tuple(dict.fromkeys(found))
     return tuple(f"{source.shown_location or source.kind}:{column}" for column in columns)
+
+
+def _read_by(source: SQLSource, column: str) -> Iterator[str]:
+    """The columns that a query's column is computed from; its tables where that cannot be told."""
+    known = {
+        name: tuple(table.columns) if isinstance(table, ViewTable) else None for name, table in source.tables.items()
+    }
+    found = query_lineage.origins(source.query, column, known)
+    if found is None:
+        yield from (f"{name}: {_place_of(table, name)}" for name, table in source.tables.items())
+        return
+    for name, read in found:
+        table = source.tables[name]
+        if isinstance(table, SQLSource):
+            yield from _read_by(table, read)
+        else:
+            yield f"{_place_of(table, name)}:{read}"
+
+
+def _place_of(table: Source, name: str) -> str:
+    if isinstance(table, ViewTable):
+        return table.view.name
+    return table.shown_location or (name if table.kind == "table" else table.kind)

@@ -24,13 +24,13 @@ def rows_of_view(session: Session, table: ViewTable, where: str) -> str:
     Raises:
         SourceError: a source or log that cannot be read.
     """
-    given, names = table.rows, table.view.feature_names
+    given, names = table.rows, [feature.name for feature in table.features]
     if not isinstance(given, ViewInput):
         raise SourceError(f"{where}: view {table.view.name!r} has its rows in a store; apply the views, then read")
     rows = session.view_relations(given, session.name("view"), names)
     inner = rows.narrow(features=names).sql("duckdb")
     keys = [(f"k{i}", key, dtype) for i, (key, dtype) in enumerate(table.view.join_keys.items())]
-    values = [(f"f{i}", feature.name, feature.dtype) for i, feature in enumerate(table.view.feature_list)]
+    values = [(f"f{i}", feature.name, feature.dtype) for i, feature in enumerate(table.features)]
     columns = [f"{_key(f'r.{column}', dtype)} AS {name_sql(name)}" for column, name, dtype in keys]
     columns += [f"{_instants(f'r.{column}', dtype)} AS {name_sql(name)}" for column, name, dtype in values]
     event = "make_timestamptz(r.event)" if rows.timed else "CAST(NULL AS TIMESTAMPTZ)"
