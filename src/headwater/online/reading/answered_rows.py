@@ -27,6 +27,8 @@ class AnsweredRows(Protocol):
     def left_out(self) -> Mapping[int, Mapping[int, str]]: ...
     @property
     def since(self) -> int | None: ...
+    @property
+    def has_nulls(self) -> bool: ...
 
     size: int
     at: int | NDArray[np.int64]
@@ -35,7 +37,6 @@ class AnsweredRows(Protocol):
     missing: list[int]
     not_known: list[int]
     damaged: dict[int, str]
-    has_nulls: bool
 
     @property
     def gone(self) -> set[int]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import lru_cache, partial
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -12,42 +12,39 @@ import numpy as np
 from headwater.clock import LAST_MICROS, MIN_MICROS
 from headwater.errors import FormatError, HeadwaterError
 from headwater.online.powers import UNREAD
-from headwater.online.rows.codec import long_key, without_key
+from headwater.online.rows.codec import WINDOW_HEADER_SIZE, long_key, without_key
 from headwater.online.rows.values import Damaged
-from headwater.online.rows.windows.codec import (
-    DELETED,
-    FLAGS,
-    KEYED,
-    VERSION_BYTE,
-    row_problem,
-)
-from headwater.online.rows.windows.form import CONVERTED, NEWEST_FILL, WindowForm
+from headwater.online.rows.windows.codec import DELETED, FLAGS, KEYED, VERSION_BYTE, row_problem
+from headwater.online.rows.windows.form import NEWEST_FILL, WindowForm
 from headwater.online.rows.windows.reading import NOT_FILLED
-from headwater.online.rows.windows.reading_columns import NumbersReader, padding
-from headwater.online.rows.windows.reading_one import Notes, RowReader
-from headwater.online.rows.windows.record import FillRecord, decode_record
-from headwater.planning.windows.values import result_value
-from headwater.types import DType
+from headwater.online.rows.windows.reading_columns import JoinedRows, NumbersRead
+from headwater.online.rows.windows.reading_one import Notes
+from headwater.online.rows.windows.record import decode_record
+from headwater.online.rows.windows.row_values import ColumnValues, ListedValues, converter
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MANY = 12
+MANY = 30
 """From this many rows on NumPy reads them faster, all at once, than Python one by one."""
 SIGN = 1 << 63
 _HEAD = struct.Struct(">BB4s6xQ24xQQI")
 _THROUGH = struct.Struct(">Q")
-_SIZE = 64
 _TABLE = np.dtype(
     {
-        "names": ["mark", "flags", "print", "fill", "event", "known", "ends"],
-        "formats": ["u1", "u1", "<u4", ">u8", ">u8", ">u8", ">u4"],
-        "offsets": [0, 1, 2, 12, 44, 52, 60],
-        "itemsize": _SIZE,
+        "names": ["mark", "fill", "event", "known", "ends"],
+        "formats": ["<i8", ">u8", ">u8", ">u8", ">u4"],
+        "offsets": [0, 12, 44, 52, 60],
+        "itemsize": WINDOW_HEADER_SIZE,
     }
 )
+_HEADER_WORDS = np.arange(WINDOW_HEADER_SIZE // 4)
 _PLAIN = FLAGS & ~KEYED
+_ODD_FLAGS = 0xFF & ~_PLAIN
+_MARK = 0xFFFFFFFF << 16 | _ODD_FLAGS << 8 | 0xFF
+"""Of the first 8 bytes of a row those that say what it is: version, unusual flags, fingerprint."""
 _NOWHERE: NDArray[np.intp] = np.empty(0, np.intp)
+_NO_PROBLEMS: Mapping[int, Mapping[int, str]] = {}
 _LONGEST = 1 << 62
 """More microseconds than lie between any two instants."""
 
@@ -70,6 +67,9 @@ class DecodedWindowRows:
     """
 
     said: ClassVar[str] = ""
+    left_out: Mapping[int, Mapping[int, str]] = _NO_PROBLEMS
+    _overflowed: Mapping[int, set[int]] = {}
+    _long_keys: Mapping[int, bytes] = {}
 
     def __init__(
         self,
@@ -90,41 +90,27 @@ class DecodedWindowRows:
         self.expired: list[int] = []
         self.not_known: list[int] = []
         self.damaged: dict[int, str] = {}
-        self.left_out: dict[int, dict[int, str]] = {}
-        self._long_keys = long_keys or {}
-        self._through: dict[int, int] = {}
-        self._overflowed: dict[int, set[int]] = {}
-        self._values: list[Any] = []
-        self._events: Any = ()
-        self._created: Any = ()
-        self._empties = False
-        found = self._record(record)
-        self.since = MIN_MICROS if found is None else _since(found, form.batch)
-        self._fill = NEWEST_FILL if found is None else found.fill
-        given = [form.blank] * self.size if found is None else rows
+        if long_keys:
+            self._long_keys = long_keys
+        self._fill, self.since, problem = _completeness(record, form.batch)
+        if problem:
+            # every row but that of NULL keys is UNAVAILABLE
+            self.damaged = dict.fromkeys(range(self.size - null), problem)
+            rows = [form.blank] * self.size
+        self._events: Any
+        self._created: Any
+        self._values: ListedValues | ColumnValues
         if self.size < MANY:
-            self._read_few(given, now, ahead)
+            self._read_few(rows, now, ahead)
         else:
-            self._read_many(given, now, ahead)
-        self._nulls = self._take_defaults() if self._empties else {}
-        self.has_nulls = bool(self._nulls)
+            self._read_many(rows, now, ahead)
         for slot in form.times:
             self._check_times(slot)
 
-    def _record(self, data: bytes | None) -> FillRecord | None:
-        """The fill record; where there is none to use, every row but that of NULL keys is UNAVAILABLE."""
-        problem = f"{NOT_FILLED}: run headwater materialize"
-        try:
-            if data == UNREAD:
-                problem = "the fill record was not read in time"
-            elif data is not None:
-                record = _record_of(data)
-                if record.fill:
-                    return record
-        except (Damaged, FormatError) as bad:
-            problem = str(bad)
-        self.damaged = dict.fromkeys((i for i in range(self.size) if i not in self.absent), problem)
-        return None
+    @property
+    def has_nulls(self) -> bool:
+        """Whether any value is NULL, or not there."""
+        return self._values.has_nulls
 
     # -- headers
 
@@ -168,166 +154,149 @@ class DecodedWindowRows:
             self.at[list(moved)] = list(moved.values())
 
     def _read_few(self, rows: Sequence[bytes | None], now: int, ahead: int) -> None:
-        form, layout = self.form, self.form.layout
-        mark, fill = layout.fingerprint, self._fill
-        given: list[tuple[bytes, int] | None] = []
+        form, fill, mark = self.form, self._fill, self.form.layout.fingerprint
+        one, blank, strange = form.one, form.blank, bool(self._long_keys)
+        given: list[tuple[bytes, int]] = []
         events, created, late = [], [], {}
         for place, row in enumerate(rows):
             try:
                 version, flags, own, row_fill, event, known, ends_at = _HEAD.unpack_from(row)  # type: ignore[arg-type]
             except (TypeError, struct.error):
                 version = 0
-            if version != VERSION_BYTE or own != mark or flags & ~_PLAIN or row_fill < fill or self._long_keys:
+            if version != VERSION_BYTE or own != mark or flags & _ODD_FLAGS or row_fill < fill or strange:
                 row = self._unusual(place, row)
                 _, flags, _, _, event, known, ends_at = _HEAD.unpack_from(row)
             assert row is not None
             latest = known - SIGN
             events.append(event - SIGN)
             created.append(latest)
-            if flags & DELETED and len(row) >= _SIZE + 8:
-                latest = max(latest, _THROUGH.unpack_from(row, _SIZE)[0] - SIGN)
+            if flags & DELETED:
+                latest = max(latest, _deleted_through(row))
             if latest > now:
                 late[place] = latest
-            given.append(None if row is form.blank else (row, ends_at))
+            given.append((row, ends_at))
         self._events, self._created = events, created
         if late:
             self._judge(late, now, ahead)
             for place in self.not_known:
-                given[place] = None
-        starts = form.one.starts(now)
-        table = [form.empty if row is None else self._one(i, row, now, starts) for i, row in enumerate(given)]
-        self._values = [list(column) for column in zip(*table, strict=True)] if table else [[] for _ in form.empty]
-        self._empties = any(None in row for row in table)
+                given[place] = blank, 0
+        starts = one.starts(now)
+        table = []
+        for place, (row, ends_at) in enumerate(given):
+            if row is blank:
+                table.append(one.empty.copy())
+            elif late:
+                table.append(self._one(place, row, ends_at, now, None))
+            else:
+                table.append(self._one(place, row, ends_at, now, starts))
+        self._values = ListedValues(form, table, self.left_out, self._overflowed)
 
     def _read_many(self, rows: Sequence[bytes | None], now: int, ahead: int) -> None:
-        given, table = self._sound(rows)
-        self._events = (table["event"].astype(np.uint64) ^ np.uint64(SIGN)).view(np.int64)
-        created = (table["known"].astype(np.uint64) ^ np.uint64(SIGN)).view(np.int64)
-        self._created, self._empties = created, True
+        form = self.form
+        joined, given = self._joined(rows)
+        table = _headers(joined)
+        unlike = (table["mark"] & _MARK) != int.from_bytes(bytes([VERSION_BYTE, 0]) + form.layout.fingerprint, "little")
+        unlike |= table["fill"] < np.uint64(self._fill)
+        if unlike.any():
+            given = list(given)
+            for place in np.flatnonzero(unlike).tolist():
+                given[place] = self._unusual(place, given[place])
+            joined, given = self._joined(given)
+            table = _headers(joined)
+        self._events, self._created = table["event"], table["known"]
+        known = self._created.astype(np.uint64)
         late: dict[int, int] = {}
-        if created.item(created.argmax()) > now:
-            places = np.flatnonzero(created > now).tolist()
-            late = dict(zip(places, created[places].tolist(), strict=True))
-        deleted = np.flatnonzero(table["flags"] & DELETED).tolist() if (table["flags"] & DELETED).any() else ()
-        for place in deleted:
-            row = given[place]
-            through = _THROUGH.unpack_from(row, _SIZE)[0] - SIGN if len(row) >= _SIZE + 8 else MIN_MICROS
-            if through > now:
-                late[place] = max(through, late.get(place, through))
+        if known.item(known.argmax()) > now + SIGN:
+            places = np.flatnonzero(known > np.uint64(now + SIGN)).tolist()
+            late = {place: known.item(place) - SIGN for place in places}
+        if int(np.bitwise_or.reduce(table["mark"])) >> 8 & DELETED:
+            for place in np.flatnonzero(table["mark"] >> 8 & DELETED).tolist():
+                through = _deleted_through(given[place])
+                if through > now:
+                    late[place] = max(through, late.get(place, through))
         ends_at = table["ends"].astype(np.int64)
         if late:
             self._judge(late, now, ahead)
-            for place in self.not_known:
-                given[place] = self.form.blank
-                ends_at[place] = _SIZE
-        self._read_columns(given, ends_at)
+            if self.not_known:
+                given = list(given)
+                joined.put_blank(self.not_known)
+                ends_at[self.not_known] = WINDOW_HEADER_SIZE
+                for place in self.not_known:
+                    given[place] = form.blank
+        values: list[Any] = [None] * len(form.features)
+        alone: NDArray[np.bool_] | None = None
+        if form.numbers is not None:
+            found, alone = form.numbers.read(joined, ends_at, self.at)
+            for slot, column in found.items():
+                values[slot] = column
+        alone_places = [] if alone is None else np.flatnonzero(alone).tolist()
+        if form.others is not None:
+            self._read_others(values, given, ends_at, set(alone_places))
+        if alone_places:
+            self._read_alone(values, alone_places, given, ends_at)
+        self._values = ColumnValues(form, self.size, values, self.left_out, self._overflowed)
 
-    def _sound(self, rows: Sequence[bytes | None]) -> tuple[list[bytes], NDArray[Any]]:
-        """Rows that begin as sound ones do, none without one, and their headers."""
-        mark = self.form.layout.fingerprint
+    def _joined(self, rows: Sequence[bytes | None]) -> tuple[JoinedRows, Sequence[bytes]]:
+        """Rows laid end to end, those that cannot be replaced by blank ones; and these rows one by one."""
+        given: Any = rows
         try:
-            blocks = [row[:_SIZE] for row in rows]  # type: ignore[index]
-            joined = b"".join(blocks)
+            sizes = np.fromiter(map(len, given), np.int64, self.size)
         except TypeError:
-            return self._sound([self.form.blank if row is None else row for row in rows])
-        given: list[bytes] = list(rows)  # type: ignore[arg-type]
-        if len(joined) == _SIZE * self.size and not self._long_keys:
-            table = np.frombuffer(joined, _TABLE)
-            usual = table["mark"] == VERSION_BYTE
-            usual &= table["print"] == np.uint32(int.from_bytes(mark, "little"))
-            usual &= table["flags"] & np.uint8(0xFF & ~_PLAIN) == 0
-            usual &= table["fill"] >= np.uint64(self._fill)
-            if usual.all():
-                return given, table
-            odd = np.flatnonzero(~usual).tolist()
-        else:
-            odd = list(range(self.size))
-        for place in odd:
-            given[place] = self._unusual(place, given[place])
-        return given, np.frombuffer(b"".join([row[:_SIZE] for row in given]), _TABLE)
+            return self._joined([self.form.blank if row is None else row for row in rows])
+        odd: Any = (sizes & 7 != 0) | (sizes < WINDOW_HEADER_SIZE)
+        if self._long_keys or odd.any():
+            blank = self.form.blank
+            given = list(given)
+            # under a digest each row says whose it is, behind its lists
+            for place in range(self.size) if self._long_keys else np.flatnonzero(odd).tolist():
+                if given[place] is not blank:
+                    given[place] = self._unusual(place, given[place])
+                    if len(given[place]) & 7:
+                        given[place] += bytes(-len(given[place]) % 8)
+            sizes = np.fromiter(map(len, given), np.int64, self.size)
+        return JoinedRows(given, sizes, self.form.blank), given
 
     # -- values
 
-    def _one(self, place: int, row: tuple[bytes, int], now: int, starts: Sequence[int]) -> Sequence[Any]:
-        """The values of one row, in the features' order."""
+    def _one(self, place: int, row: bytes, ends_at: int, now: int, starts: Sequence[int] | None) -> list[Any]:
+        """The values of one row, in the features' order; without `starts` at its own instant."""
         one = self.form.one
         notes: Notes = {}
-        if not isinstance(self.at, int):
-            now = self.at.item(place)
+        if starts is None:
+            now = self.at if isinstance(self.at, int) else self.at.item(place)
             starts = one.starts(now)
         try:
-            values = one.read(*row, now, starts, notes)
+            values = one.read(row, ends_at, now, starts, notes)
         except Damaged as bad:
             self.damaged[place] = f"the stored row is {bad}"
-            return self.form.empty
+            return one.empty.copy()
         if notes:
             self._note(place, notes, range(len(values)))
         return values
 
     def _note(self, place: int, notes: Notes, slots: Sequence[int]) -> None:
+        if self.left_out is _NO_PROBLEMS:
+            self.left_out, self._overflowed = {}, {}
+        left_out: Any = self.left_out
+        overflowed: Any = self._overflowed
         for note, problem in notes.items():
             if problem:
-                self.left_out.setdefault(slots[note], {})[place] = problem
+                left_out.setdefault(slots[note], {})[place] = problem
             else:
-                self._overflowed.setdefault(slots[note], set()).add(place)
-
-    def _read_columns(self, rows: list[bytes], ends_at: NDArray[np.int64]) -> None:
-        form = self.form
-        self._values = [None] * len(form.features)
-        alone: set[int] = set()
-        if form.numbers is not None:
-            alone = self._read_numbers(form.numbers, rows, ends_at)
-        if form.others is not None:
-            self._read_others(form.others, rows, ends_at, alone)
-        starts = form.one.starts(self.at) if isinstance(self.at, int) else ()
-        now = self.at if isinstance(self.at, int) else 0
-        for place in sorted(alone):
-            values = self._one(place, (rows[place], ends_at.item(place)), now, starts)
-            for slot, value in enumerate(values):
-                self._put(slot, place, value)
-
-    def _read_numbers(self, numbers: NumbersReader, rows: list[bytes], ends_at: NDArray[np.int64]) -> set[int]:
-        """Read all that is in columns of numbers; gives the positions of the rows to read by themselves."""
-        sizes = np.fromiter(map(len, rows), np.int64, self.size)
-        count = len(self.form.layout.lists)
-        odd = (sizes & 7) != 0
-        if odd.any():
-            rows = [self.form.blank if bad else row for row, bad in zip(rows, odd.tolist(), strict=True)]
-            ends_at = np.where(odd, _SIZE, ends_at)
-            sizes = np.fromiter(map(len, rows), np.int64, self.size)
-        data = b"".join((*rows, padding(int(sizes.max()))))
-        base = np.cumsum(sizes) - sizes
-        first = ends_at + (4 * count + 7) & ~7
-        ends = (
-            np.frombuffer(data, "<u4")
-            .take(((base + ends_at) >> 2)[:, None] + np.arange(count), mode="clip")
-            .astype(np.int64)
-        )
-        bad = ((ends_at | np.bitwise_or.reduce(ends, axis=1)) & 7) != 0
-        bad |= first + ends[:, -1] > sizes
-        if count > 1:
-            bad |= (ends[:, 1:] < ends[:, :-1]).any(axis=1)
-        begins = (base + first)[:, None] + ends
-        stops = begins[:, numbers.lists].T
-        starts = np.stack([begins[:, i - 1] if i else base + first for i in numbers.lists])
-        if bad.any():
-            starts, stops = np.where(bad, 0, starts), np.where(bad, 0, stops)
-        found, unread = numbers.read(data, starts, stops, self.at)
-        for slot, (values, there) in found.items():
-            self._values[slot] = (values, there)
-        return set(np.flatnonzero(odd | unread).tolist()) if (odd | unread).any() else set()
+                overflowed.setdefault(slots[note], set()).add(place)
 
     def _read_others(
-        self, others: RowReader, rows: Sequence[bytes], ends_at: NDArray[np.int64], alone: Collection[int]
+        self, values: list[Any], rows: Sequence[bytes], ends_at: NDArray[np.int64], alone: set[int]
     ) -> None:
         """Read lists of all other kinds, row by row."""
-        form, instants = self.form, self.at
-        starts: Sequence[int] = ()
-        nothing = [form.empty[slot] for slot in form.other]
+        form, others = self.form, self.form.others
+        assert others is not None
+        instants, blank = self.at, form.blank
+        starts = others.starts(instants) if isinstance(instants, int) else ()
         table = []
         for place, (row, at) in enumerate(zip(rows, ends_at.tolist(), strict=True)):
-            if place in alone or row is form.blank:
-                table.append(nothing)
+            if place in alone or row is blank:
+                table.append(others.empty)
                 continue
             now = instants if isinstance(instants, int) else instants.item(place)
             notes: Notes = {}
@@ -335,76 +304,46 @@ class DecodedWindowRows:
                 table.append(others.read(row, at, now, starts, notes))
             except Damaged as bad:
                 self.damaged[place] = f"the stored row is {bad}"
-                table.append(nothing)
+                table.append(others.empty)
                 continue
             if notes:
                 self._note(place, notes, form.other)
         for slot, column in zip(form.other, zip(*table, strict=True), strict=True):
-            self._values[slot] = list(column)
+            values[slot] = list(column)
 
-    def _put(self, slot: int, place: int, value: Any) -> None:
-        """Put the value of a row that was read by itself."""
-        column = self._values[slot]
-        if isinstance(column, list):
-            column[place] = value
-            return
-        values, there = column
-        there = np.ones(self.size, np.bool_) if there is None else there.copy()
-        there[place] = value is not None
-        values = values.copy()
-        values[place] = 0 if value is None else value
-        self._values[slot] = (values, there)
-
-    # -- NULLs
-
-    def _take_defaults(self) -> dict[int, tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
-        """Put defaults in place of NULLs.
-
-        Returns:
-            Slot → where its status is NULL, and where it has no value, of those that have such.
-        """
-        nulls: dict[int, tuple[NDArray[np.bool_], NDArray[np.bool_]]] = {}
-        for slot, feature in enumerate(self.form.features):
-            column = self._values[slot]
-            if isinstance(column, list):
-                absent = np.array([value is None for value in column], np.bool_) if None in column else None
-            else:
-                column, there = column
-                absent = None if there is None else ~there
-                self._values[slot] = column
-            if absent is None:
-                continue
-            left_out = self.left_out.get(slot)
-            is_null, none = absent, absent
-            if left_out:
-                is_null = absent.copy()
-                is_null[list(left_out)] = False
-            if feature.default is not None:
-                kept = is_null.copy()
-                kept[list(self._overflowed.get(slot, ()))] = False
-                none = absent & ~kept
-                for place in np.flatnonzero(kept).tolist():
-                    column[place] = feature.default
-            nulls[slot] = is_null, none
-        return nulls
+    def _read_alone(
+        self, values: list[Any], places: Sequence[int], rows: Sequence[bytes], ends_at: NDArray[np.int64]
+    ) -> None:
+        """Read rows by themselves, and put their values among those of the others."""
+        for slot, column in enumerate(values):
+            if isinstance(column, NumbersRead):
+                there = np.ones(self.size, np.bool_) if column.there is None else column.there.copy()
+                values[slot] = NumbersRead(column.values.copy(), there)
+        for place in places:
+            for slot, value in enumerate(self._one(place, rows[place], ends_at.item(place), 0, None)):
+                column = values[slot]
+                if isinstance(column, NumbersRead):
+                    assert column.there is not None
+                    column.there[place] = value is not None
+                    column.values[place] = 0 if value is None else value
+                else:
+                    column[place] = value
 
     def nulls(self, column: int) -> NDArray[np.bool_] | None:
         """Where a column has no value; None where it always has one."""
-        found = self._nulls.get(column)
-        return None if found is None or not found[1].any() else found[1]
+        return self._values.nulls(column)
 
     def null_statuses(self, column: int) -> NDArray[np.bool_] | None:
         """Where the status of a column is NULL; None where it never is."""
-        found = self._nulls.get(column)
-        return None if found is None else found[0]
+        return self._values.null_statuses(column)
 
     def _check_times(self, slot: int) -> None:
         """Rows with times that Python cannot hold are damaged."""
-        feature, absent = self.form.features[slot], self.nulls(slot)
-        convert = _converter(feature.dtype)
+        feature = self.form.features[slot]
+        convert = converter(feature.dtype)
         assert convert is not None
-        for place, value in enumerate(self._listed(slot)):
-            if value is None or (absent is not None and absent[place]):
+        for place, value in enumerate(self._values.column(slot)):
+            if value is None:
                 continue
             try:
                 convert(value)
@@ -415,11 +354,11 @@ class DecodedWindowRows:
 
     def events(self) -> NDArray[np.int64]:
         """The newest event time of each row, microseconds; `MIN_MICROS` where there is none."""
-        return np.array(self._events, np.int64)
+        return _times(self._events)
 
     def created(self) -> NDArray[np.int64]:
         """When the newest events were known, microseconds; `MIN_MICROS` where there is none."""
-        return np.array(self._created, np.int64)
+        return _times(self._created)
 
     def _aged_from(self) -> NDArray[np.int64]:
         """What ages count from: the later of the newest event, and of that up to which the version is complete."""
@@ -456,31 +395,14 @@ class DecodedWindowRows:
 
     # -- forms
 
-    def _listed(self, slot: int) -> list[Any]:
-        """A column in its stored form; anything where there is no value."""
-        column = self._values[slot]
-        values: list[Any] = column if isinstance(column, list) else column.tolist()
-        return values
-
     def columns(self) -> list[list[Any]]:
         """Python values of each column, fresh lists; None for a NULL, anything where there is no row."""
-        out = [list(column) if isinstance(column, list) else column.tolist() for column in self._values]
+        out = self._values.columns()
         for slot in self.form.converted:
-            out[slot] = self._converted(slot)
-        for slot, (_, absent) in self._nulls.items():
-            for place in np.flatnonzero(absent).tolist():
-                out[slot][place] = None
+            convert, gone = converter(self.form.features[slot].dtype), self.gone
+            assert convert is not None
+            out[slot] = [None if v is None or i in gone else convert(v) for i, v in enumerate(out[slot])]
         return out
-
-    def _converted(self, slot: int) -> list[Any]:
-        """A column whose stored form is not that of results; anything where there is no value."""
-        dtype, absent, gone = self.form.features[slot].dtype, self.nulls(slot), self.gone
-        convert = _converter(dtype)
-        assert convert is not None
-        return [
-            None if v is None or i in gone or (absent is not None and absent[i]) else convert(v)
-            for i, v in enumerate(self._listed(slot))
-        ]
 
     def matrix(self, columns: tuple[int, ...], dtype: Any) -> NDArray[Any]:
         """A new (rows, columns) matrix of numeric columns; anything where there is no value."""
@@ -491,30 +413,50 @@ class DecodedWindowRows:
 
     def numbers(self, column: int) -> NDArray[Any]:
         """A fixed-width column as stored numbers, an embedding as a matrix; anything where there is no value."""
-        dtype, values = self.form.features[column].dtype, self._values[column]
-        if not isinstance(values, list):
-            numbers: NDArray[Any] = values if values.dtype == dtype.numpy else values.astype(dtype.numpy)
-            return numbers
-        if dtype.name == "embedding":
-            nothing = (0.0,) * (dtype.dim or 0)
-            return np.array([nothing if value is None else value for value in values], "<f4").reshape(
-                -1, dtype.dim or 0
-            )
-        return np.array([0 if value is None else value for value in values], dtype.numpy)
+        return self._values.numbers(column)
+
+
+def _headers(rows: JoinedRows) -> NDArray[Any]:
+    """The headers of rows."""
+    words = rows.words.take((rows.base << 1)[:, None] + _HEADER_WORDS)
+    return words.view(_TABLE)[:, 0]
+
+
+def _times(given: Any) -> NDArray[np.int64]:
+    """Times of rows: numbers, or as they stand in headers."""
+    if isinstance(given, list):
+        return np.array(given, np.int64)
+    found: NDArray[np.int64] = (given.astype(np.uint64) ^ np.uint64(SIGN)).view(np.int64)
+    return found
+
+
+def _deleted_through(row: bytes) -> int:
+    """D of a row with a delete; `MIN_MICROS` where it is cut short."""
+    cut = len(row) < WINDOW_HEADER_SIZE + _THROUGH.size
+    return MIN_MICROS if cut else int(_THROUGH.unpack_from(row, WINDOW_HEADER_SIZE)[0]) - SIGN
 
 
 @lru_cache(maxsize=64)
-def _record_of(data: bytes) -> FillRecord:
-    """`decode_record`, once for many reads."""
-    return decode_record(data)
+def _completeness(data: bytes | None, batch: bool) -> tuple[int, int, str]:
+    """What a fill record says, worked out once for many reads.
 
+    Args:
+        data: the record.
+        batch: whether a batch source counts.
 
-def _since(record: FillRecord, batch: bool) -> int:
-    """Up to which known_at a version is complete, microseconds."""
-    return min(record.known_through, record.source_through.known_at) if batch else record.known_through
-
-
-@lru_cache(maxsize=256)
-def _converter(dtype: DType) -> Callable[[Any], Any] | None:
-    """From the stored form of a value to the one that results have; None: it is the same."""
-    return partial(result_value, dtype) if dtype.name in CONVERTED else None
+    Returns:
+        The fill that rows must be of, up to which known_at the version is complete, and why no row can be used: empty
+        where they can.
+    """
+    problem = f"{NOT_FILLED}: run headwater materialize"
+    try:
+        if data == UNREAD:
+            problem = "the fill record was not read in time"
+        elif data is not None:
+            record = decode_record(data)
+            if record.fill:
+                through = record.known_through
+                return record.fill, min(through, record.source_through.known_at) if batch else through, ""
+    except (Damaged, FormatError) as bad:
+        problem = str(bad)
+    return NEWEST_FILL, MIN_MICROS, problem

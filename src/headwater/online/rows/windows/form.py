@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from headwater.definitions.aggregate_functions import FUNCTIONS
 from headwater.online.rows.row_format import TIME_RANGES
 from headwater.online.rows.windows.codec import encode_row
 from headwater.online.rows.windows.reading_columns import NumbersReader
@@ -39,7 +38,7 @@ class WindowForm:
         self.numbers = NumbersReader(layout, quick) if quick else None
         self.other = [slot for slot, f in enumerate(self.features) if not layout.lists[f.list].columns]
         self.others = RowReader(layout, [self.features[slot] for slot in self.other]) if self.other else None
-        self.empty = [FUNCTIONS[feature.function].empty for feature in self.features]
+        self.defaults = [(slot, f.default) for slot, f in enumerate(self.features) if f.default is not None]
         self.converted = [slot for slot, f in enumerate(self.features) if f.dtype.name in CONVERTED]
         self.times = [slot for slot, f in enumerate(self.features) if leaf_dtype(f.dtype).name in TIME_RANGES]
         self.blank = encode_row(layout, blank_row(layout, fill=NEWEST_FILL))
