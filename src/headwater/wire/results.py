@@ -17,11 +17,9 @@ from headwater.online.reading.entities import EntityBatch
 from headwater.online.reading.result import OnlineResult
 from headwater.online.reading.view_read import (
     AnsweredView,
-    MatrixColumns,
     ReadColumn,
     ReadRequest,
     ViewAnswered,
-    columns_by_view,
 )
 from headwater.types import STATUSES, DType, Status
 from headwater.wire.json_values import to_json
@@ -145,14 +143,10 @@ class ReceivedRequest:
             columns.append(ReadColumn(name, view, counts[view], DType.parse(dtype)))
             counts[view] += 1
         self.dtypes = [[column.dtype for column in columns if column.view == v] for v in range(len(schema.views))]
-        starts = [sum(counts[:v]) for v in range(len(counts))]
-        positions = [(column.name, starts[column.view] + column.feature) for column in columns]
         keys = {name: DType.parse(dtype) for name, dtype in schema.keys.items()}
         freshness = Freshness(FreshnessFunction(schema.freshness), schema.half_life)
-        by_view = columns_by_view(columns, len(schema.views))
-        matrix = MatrixColumns.of(columns)
         fields = {name: DType.parse(dtype) for name, dtype in schema.request.items()}
-        self.asked = ReadRequest(keys, columns, matrix, positions, by_view, freshness, schema.service, fields)
+        self.asked = ReadRequest.of(keys, columns, counts, freshness, schema.service, fields)
         self.views = [
             ViewAnswered(
                 view.name, view.label, view.version, view.keys, view.timed, (None,) * count, view.sla, (None,) * count

@@ -16,11 +16,9 @@ from headwater.online.reading.reader import OnlineReader
 from headwater.online.reading.result import OnlineResult
 from headwater.online.reading.view_read import (
     AnsweredView,
-    MatrixColumns,
     ReadColumn,
     ReadRequest,
     ViewAnswered,
-    columns_by_view,
 )
 from headwater.planning.request_values import check_complete, check_names, request_columns
 from headwater.planning.resolve import ComputedColumn, ResolvedFunction, ResolvedRequest
@@ -224,9 +222,5 @@ def _asked(request: ResolvedRequest, reader: OnlineReader) -> ReadRequest:
             columns.append(read[output.name])
     counts = [len(view.features) for view in request.views]
     counts += [len(function.definition.view.feature_names) for function in request.functions]
-    starts = np.concatenate([[0], np.cumsum(counts)]).tolist()
-    places = [(column.name, starts[column.view] + column.feature) for column in columns]
-    by_view = columns_by_view(columns, len(counts))
-    keys, freshness = reader.asked.keys, reader.asked.freshness
-    matrix, fields = MatrixColumns.of(columns), request.request_fields
-    return ReadRequest(keys, columns, matrix, places, by_view, freshness, request.service, fields)
+    asked = reader.asked
+    return ReadRequest.of(asked.keys, columns, counts, asked.freshness, request.service, request.request_fields)

@@ -7,7 +7,6 @@ reader shares the first and the last.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -22,12 +21,10 @@ from headwater.online.powers import Parted
 from headwater.online.reading.entities import EntityBatch, entity_batch, half_pair, refuse_wide
 from headwater.online.reading.result import OnlineResult
 from headwater.online.reading.view_read import (
-    MatrixColumns,
     ReadColumn,
     ReadRequest,
     ViewReadPlan,
     ViewReadResult,
-    columns_by_view,
 )
 from headwater.online.rows.decoded import DecodedRows, verified
 from headwater.online.rows.keys import LONGEST, NAMESPACE_SIZE, KeySpace, digested, namespace
@@ -123,6 +120,7 @@ class OnlineReader:
         self._keys = dict(request.join_keys)
         self._views = _read_views(project, request.views)
         self._records = list({view.record_key: None for view in self._views if view.record_key})
+        self._record_places = {key: place for place, key in enumerate(self._records)}
         # a read of plain views alone does not load it
         windowed = any(view.windows is not None for view in self._views)
         self._rows_of: Any = window_rows.DecodedWindowRows if windowed else None
@@ -230,14 +228,15 @@ class OnlineReader:
         """The rows of a window view, by the fill record that was fetched with them."""
         form = read.view.windows
         assert form is not None
-        part, null = list(rows[read.start : read.stop]), read.inverse is not None
+        part, null = rows[read.start : read.stop], read.inverse is not None
         if null:
-            part.append(None)
-        record = rows[self._records.index(read.view.record_key)]
+            part = [*part, None]
+        record = rows[self._record_places[read.view.record_key]]
         unfilled: Sequence[int] = ()
         if isinstance(record, Parted):
             asked = keys[read.start : read.stop]
-            record, part[: len(asked)], unfilled = window_parts.settled(record, asked, part[: len(asked)])
+            record, settled, unfilled = window_parts.settled(record, asked, part[: len(asked)])
+            part = [*settled, *part[len(asked) :]]
         found = read.rows = self._rows_of(form, part, record, now, ahead, null=null, long_keys=read.long_keys)
         if unfilled:
             found.damaged = {**dict.fromkeys(unfilled, window_parts.UNFILLED), **found.damaged}
@@ -315,8 +314,5 @@ def _read_view(project: str, view: ResolvedView, space: KeySpace, twin: int | No
 
 def _read_request(request: ResolvedRequest, keys: Mapping[str, DType], freshness: Freshness) -> ReadRequest:
     features = [{feature.name: i for i, feature in enumerate(view.features)} for view in request.views]
-    starts = list(accumulate(map(len, features), initial=0))
     columns = [ReadColumn(c.name, c.view, features[c.view][c.feature.name], c.feature.dtype) for c in request.columns]
-    places = [(column.name, starts[column.view] + column.feature) for column in columns]
-    by_view = columns_by_view(columns, len(request.views))
-    return ReadRequest(keys, columns, MatrixColumns.of(columns), places, by_view, freshness, request.service)
+    return ReadRequest.of(keys, columns, list(map(len, features)), freshness, request.service)

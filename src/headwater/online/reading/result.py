@@ -151,8 +151,7 @@ class OnlineResult:
         values: list[list[Any]] = []
         for read in self._reads:
             values += self._values(read)
-        for name, place in asked.places:
-            out[name] = values[place]
+        out.update(zip(asked.names, map(values.__getitem__, asked.places), strict=True))
         return out
 
     def to_pylist(self) -> list[dict[str, Any]]:

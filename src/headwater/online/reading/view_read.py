@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -121,7 +122,8 @@ class ReadRequest(Value, frozen=True, eq=False):
         keys: request column → dtype.
         columns: the feature columns, in the order asked for.
         matrix: the same, for a matrix of all.
-        places: name of each → its place among the features of all views, laid end to end.
+        names: of each.
+        places: of each its place among the features of all views, laid end to end.
         by_view: of each view the places of its columns among `columns`.
         freshness: the function freshness is measured by.
         service: name and version, where one was asked for.
@@ -131,16 +133,37 @@ class ReadRequest(Value, frozen=True, eq=False):
     keys: Mapping[str, DType]
     columns: Sequence[ReadColumn]
     matrix: MatrixColumns
-    places: Sequence[tuple[str, int]]
+    names: Sequence[str]
+    places: Sequence[int]
     by_view: Sequence[Sequence[int]]
     freshness: Freshness
     service: tuple[str, str] | None
     fields: Mapping[str, DType] = msgspec.field(default_factory=dict)
 
+    @classmethod
+    def of(
+        cls,
+        keys: Mapping[str, DType],
+        columns: Sequence[ReadColumn],
+        counts: Sequence[int],
+        freshness: Freshness,
+        service: tuple[str, str] | None,
+        fields: Mapping[str, DType] | None = None,
+    ) -> ReadRequest:
+        """A request.
 
-def columns_by_view(columns: Sequence[ReadColumn], views: int) -> list[list[int]]:
-    """Of each of some views the places of its columns."""
-    return [[i for i, column in enumerate(columns) if column.view == view] for view in range(views)]
+        Args:
+            keys: as its attribute.
+            columns: as its attribute.
+            counts: how many features are read of each view.
+            freshness: as its attribute.
+            service: as its attribute.
+            fields: as its attribute; None: none.
+        """
+        starts = list(accumulate(counts, initial=0))
+        names, places = [c.name for c in columns], [starts[c.view] + c.feature for c in columns]
+        by_view = [[i for i, column in enumerate(columns) if column.view == view] for view in range(len(counts))]
+        return cls(keys, columns, MatrixColumns.of(columns), names, places, by_view, freshness, service, fields or {})
 
 
 class AnsweredView:

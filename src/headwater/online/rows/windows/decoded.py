@@ -14,8 +14,8 @@ from headwater.errors import FormatError, HeadwaterError
 from headwater.online.powers import UNREAD
 from headwater.online.rows.codec import WINDOW_HEADER_SIZE, long_key, without_key
 from headwater.online.rows.values import Damaged
-from headwater.online.rows.windows.codec import DELETED, FLAGS, KEYED, VERSION_BYTE, row_problem
-from headwater.online.rows.windows.form import NEWEST_FILL, WindowForm
+from headwater.online.rows.windows.codec import DELETED, KEYED, VERSION_BYTE, row_problem
+from headwater.online.rows.windows.form import NEWEST_FILL, PLAIN_FLAGS, WindowForm
 from headwater.online.rows.windows.reading import NOT_FILLED
 from headwater.online.rows.windows.reading_columns import JoinedRows, NumbersRead
 from headwater.online.rows.windows.reading_one import Notes
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MANY = 30
 """From this many rows on NumPy reads them faster, all at once, than Python one by one."""
 SIGN = 1 << 63
-_HEAD = struct.Struct(">BB4s6xQ24xQQI")
+_HEAD = struct.Struct(">6s6xQ24xQQI")
 _THROUGH = struct.Struct(">Q")
 _TABLE = np.dtype(
     {
@@ -39,9 +39,7 @@ _TABLE = np.dtype(
     }
 )
 _HEADER_WORDS = np.arange(WINDOW_HEADER_SIZE // 4)
-_PLAIN = FLAGS & ~KEYED
-_ODD_FLAGS = 0xFF & ~_PLAIN
-_MARK = 0xFFFFFFFF << 16 | _ODD_FLAGS << 8 | 0xFF
+_MARK = 0xFFFFFFFF << 16 | (0xFF & ~PLAIN_FLAGS) << 8 | 0xFF
 """Of the first 8 bytes of a row those that say what it is: version, unusual flags, fingerprint."""
 _NOWHERE: NDArray[np.intp] = np.empty(0, np.intp)
 _NO_PROBLEMS: Mapping[int, Mapping[int, str]] = {}
@@ -154,41 +152,45 @@ class DecodedWindowRows:
             self.at[list(moved)] = list(moved.values())
 
     def _read_few(self, rows: Sequence[bytes | None], now: int, ahead: int) -> None:
-        form, fill, mark = self.form, self._fill, self.form.layout.fingerprint
-        one, blank, strange = form.one, form.blank, bool(self._long_keys)
-        given: list[tuple[bytes, int]] = []
-        events, created, late = [], [], {}
+        form, fill, marks, strange = self.form, self._fill, self.form.marks, bool(self._long_keys)
+        one, blank, limit = form.one, form.blank, now + SIGN
+        read, starts, unpack = one.read, one.starts(now), _HEAD.unpack_from
+        table: list[list[Any]] = []
+        events, created, notes = [], [], Notes()
+        late: dict[int, int] = {}
+        later: list[tuple[int, bytes, int]] = []
         for place, row in enumerate(rows):
             try:
-                version, flags, own, row_fill, event, known, ends_at = _HEAD.unpack_from(row)  # type: ignore[arg-type]
+                mark, row_fill, event, known, ends_at = unpack(row)  # type: ignore[arg-type]
             except (TypeError, struct.error):
-                version = 0
-            if version != VERSION_BYTE or own != mark or flags & _ODD_FLAGS or row_fill < fill or strange:
+                mark = b""
+            deleted = marks.get(mark)
+            if deleted is None or row_fill < fill or strange:
                 row = self._unusual(place, row)
-                _, flags, _, _, event, known, ends_at = _HEAD.unpack_from(row)
+                mark, row_fill, event, known, ends_at = unpack(row)
+                deleted = marks[mark]
             assert row is not None
-            latest = known - SIGN
-            events.append(event - SIGN)
-            created.append(latest)
-            if flags & DELETED:
-                latest = max(latest, _deleted_through(row))
-            if latest > now:
-                late[place] = latest
-            given.append((row, ends_at))
+            events.append(event)
+            created.append(known)
+            if known > limit or (deleted and _deleted_through(row) > now):
+                late[place] = max(known - SIGN, _deleted_through(row) if deleted else MIN_MICROS)
+                later.append((place, row, ends_at))
+            elif row is not blank:
+                try:
+                    table.append(read(row, ends_at, now, starts, notes))
+                    if notes:
+                        self._note(place, notes, range(len(form.features)))
+                        notes = Notes()
+                    continue
+                except Damaged as bad:
+                    self.damaged[place] = f"the stored row is {bad}"
+            table.append(one.empty.copy())
         self._events, self._created = events, created
         if late:
             self._judge(late, now, ahead)
-            for place in self.not_known:
-                given[place] = blank, 0
-        starts = one.starts(now)
-        table = []
-        for place, (row, ends_at) in enumerate(given):
-            if row is blank:
-                table.append(one.empty.copy())
-            elif late:
-                table.append(self._one(place, row, ends_at, now, None))
-            else:
-                table.append(self._one(place, row, ends_at, now, starts))
+            for place, row, ends_at in later:
+                if place not in self.not_known:
+                    table[place] = self._alone(place, row, ends_at)
         self._values = ListedValues(form, table, self.left_out, self._overflowed)
 
     def _read_many(self, rows: Sequence[bytes | None], now: int, ahead: int) -> None:
@@ -258,15 +260,13 @@ class DecodedWindowRows:
 
     # -- values
 
-    def _one(self, place: int, row: bytes, ends_at: int, now: int, starts: Sequence[int] | None) -> list[Any]:
-        """The values of one row, in the features' order; without `starts` at its own instant."""
+    def _alone(self, place: int, row: bytes, ends_at: int) -> list[Any]:
+        """The values of one row at its own instant, in the features' order."""
         one = self.form.one
         notes: Notes = {}
-        if starts is None:
-            now = self.at if isinstance(self.at, int) else self.at.item(place)
-            starts = one.starts(now)
+        now = self.at if isinstance(self.at, int) else self.at.item(place)
         try:
-            values = one.read(row, ends_at, now, starts, notes)
+            values = one.read(row, ends_at, now, one.starts(now), notes)
         except Damaged as bad:
             self.damaged[place] = f"the stored row is {bad}"
             return one.empty.copy()
@@ -320,7 +320,7 @@ class DecodedWindowRows:
                 there = np.ones(self.size, np.bool_) if column.there is None else column.there.copy()
                 values[slot] = NumbersRead(column.values.copy(), there)
         for place in places:
-            for slot, value in enumerate(self._one(place, rows[place], ends_at.item(place), 0, None)):
+            for slot, value in enumerate(self._alone(place, rows[place], ends_at.item(place))):
                 column = values[slot]
                 if isinstance(column, NumbersRead):
                     assert column.there is not None
@@ -423,9 +423,9 @@ def _headers(rows: JoinedRows) -> NDArray[Any]:
 
 
 def _times(given: Any) -> NDArray[np.int64]:
-    """Times of rows: numbers, or as they stand in headers."""
+    """Times of rows, from what stands in their headers."""
     if isinstance(given, list):
-        return np.array(given, np.int64)
+        return np.array([time - SIGN for time in given], np.int64)
     found: NDArray[np.int64] = (given.astype(np.uint64) ^ np.uint64(SIGN)).view(np.int64)
     return found
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from headwater.online.rows.row_format import TIME_RANGES
-from headwater.online.rows.windows.codec import encode_row
+from headwater.online.rows.windows.codec import DELETED, FLAGS, KEYED, VERSION_BYTE, encode_row
 from headwater.online.rows.windows.reading_columns import NumbersReader
 from headwater.online.rows.windows.reading_one import RowReader
 from headwater.online.rows.windows.row import blank_row
@@ -15,6 +15,8 @@ from headwater.planning.windows.layout import WindowFeature, WindowLayout
 from headwater.types import leaf_dtype
 
 NEWEST_FILL = (1 << 63) - 1
+PLAIN_FLAGS = FLAGS & ~KEYED
+"""Those of a row that is read as it is."""
 CONVERTED = frozenset({"bool", "timestamp", "date", "array", "embedding"})
 """Dtypes whose values are stored in another form than results have."""
 
@@ -41,6 +43,13 @@ class WindowForm:
         self.defaults = [(slot, f.default) for slot, f in enumerate(self.features) if f.default is not None]
         self.converted = [slot for slot, f in enumerate(self.features) if f.dtype.name in CONVERTED]
         self.times = [slot for slot, f in enumerate(self.features) if leaf_dtype(f.dtype).name in TIME_RANGES]
+        self.mark = bytes((VERSION_BYTE, 0)) + layout.fingerprint
+        # the first bytes of a row that is read as it is → whether it had a delete
+        self.marks = {
+            self.mark[:1] + bytes((flags,)) + self.mark[2:]: bool(flags & DELETED)
+            for flags in range(PLAIN_FLAGS + 1)
+            if not flags & ~PLAIN_FLAGS
+        }
         self.blank = encode_row(layout, blank_row(layout, fill=NEWEST_FILL))
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -284,8 +284,8 @@ def _halvings(bits: tuple[int, ...], ends: tuple[int, ...]) -> list[tuple[int, l
 
 def _anywhere(lists: Mask) -> Mask:
     """Which rows have it in any of their lists."""
-    found: Mask = lists.any(axis=0)
-    return found
+    found: Any = lists.any(axis=0)
+    return found  # type: ignore[no-any-return]
 
 
 def _fetch_of(layout: ListLayout, lane: _Lane) -> _Fetch | None:

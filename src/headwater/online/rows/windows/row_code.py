@@ -47,6 +47,8 @@ def row_code(layout: WindowLayout, features: Sequence[WindowFeature], windows: S
         f"    first = at + {4 * len(layout.lists) + 7} & ~7",
         f"    if first + end{len(layout.lists) - 1} > len(data):",
         "        return None",
+        f"    if ({' | '.join(['first', *(f'end{i}' for i in range(len(layout.lists)))])}) & 7:",
+        "        return None",
         "    view = memoryview(data)",
         "    quads, words, doubles = view.cast('q'), view.cast('I'), view.cast('d')",
     ]
@@ -54,7 +56,7 @@ def row_code(layout: WindowLayout, features: Sequence[WindowFeature], windows: S
         own = [(slot, feature) for slot, feature in enumerate(features) if feature.list == index]
         if own:
             places = {window: windows.index(window) for window in given.bounded if window in windows}
-            lines += (f"    {line}" for line in _list_code(given, index, own, places, layout.step))
+            lines += _deeper(_list_code(given, index, own, places, layout.step))
     lines.append(f"    return [{values}]")
     exec("\n".join(lines), names)
     read: RowCode = names["read"]
@@ -74,56 +76,68 @@ def _list_code(
     step: int,
 ) -> list[str]:
     """The code that reads one list."""
-    lines = [
-        f"at = first + end{index - 1}" if index else "at = first",
-        "base = at >> 3",
-        "head = quads[base]",
-        "count = head >> 16",
-        f"total = count + (head >> {LIFETIME.bit_length() - 1} & 1)",
-        "base += 2 if count else 1",
-        # where the boundaries begin and end, in 4 bytes
-        f"low = base + {wide_columns(layout)} * total << 1",
-        "high = low + count",
-        f"if head & {~USUAL} or at & 7 or 4 * high + {narrow_bytes(layout)} * total > first + end{index}:",
-        "    return None",
-        *_values_begin(layout),
-    ]
-    whole = [(slot, feature) for slot, feature in features if feature.window.width is None]
     bounded: dict[Window, list[tuple[int, WindowFeature]]] = {}
     for slot, feature in features:
         if feature.window.width is not None:
             bounded.setdefault(feature.window, []).append((slot, feature))
+    whole = [(slot, feature) for slot, feature in features if feature.window.width is None]
+    total = "total" if layout.lifetime else "count"
+    columns, narrow = wide_columns(layout), narrow_bytes(layout)
+    shape = [
+        # where the boundaries begin and end, in 4 bytes
+        f"low = base + {columns} * {total} << 1" if columns else "low = base << 1",
+        "high = low + count",
+        f"if 4 * high + {narrow} * {total} > first + end{index}:" if narrow else f"if 4 * high > first + end{index}:",
+        "    return None",
+        *_values_begin(layout, total),
+    ]
+    search = [f"begin = quads[base - 1] // {step}"]
+    for window, own in bounded.items():
+        search += [
+            f"at = bisect(words, start{places[window]} - begin, low, high)",
+            "if at < high:",
+            *_deeper(_taken(layout, own)),
+            "else:",
+            *_deeper(_empty(own)),
+        ]
+    nothing = _empty([each for own in bounded.values() for each in own])
+    lines = [
+        f"base = first + end{index - 1} >> 3" if index else "base = first >> 3",
+        "head = quads[base]",
+        "count = head >> 16",
+        f"if head & {~USUAL if layout.lifetime else ~(USUAL & ~LIFETIME)}:",
+        "    return None",
+    ]
+    if not layout.lifetime:
+        lines += ["if count:", *_deeper(["base += 2", *shape, *search])]
+        lines += [f"elif 8 * base >= first + end{index}:", "    return None"]
+        return [*lines, "else:", *_deeper(nothing)]
+    bit = LIFETIME.bit_length() - 1
+    lines += [f"total = count + (head >> {bit} & 1)", "base += 2 if count else 1", *shape]
     if bounded:
-        lines += ["if count:", f"    begin = quads[base - 1] // {step}"]
-        for window, own in bounded.items():
-            lines += [
-                f"    at = bisect(words, start{places[window]} - begin, low, high)",
-                "    if at < high:",
-                *(f"        {line}" for line in _taken(layout, own)),
-                "    else:",
-                *(f"        {line}" for line in _empty(own)),
-            ]
-        every = [each for own in bounded.values() for each in own]
-        lines += ["else:", *(f"    {line}" for line in _empty(every))]
+        lines += ["if count:", *_deeper(search), "else:", *_deeper(nothing)]
     if whole:
         lines += [
             "if total > count:",
-            "    at = high",
-            *(f"    {line}" for line in _taken(layout, whole)),
+            *_deeper(["at = high", *_taken(layout, whole)]),
             "else:",
-            *(f"    {line}" for line in _empty(whole)),
+            *_deeper(_empty(whole)),
         ]
     return lines
 
 
-def _values_begin(layout: ListLayout) -> list[str]:
+def _deeper(lines: Sequence[str]) -> list[str]:
+    return [f"    {line}" for line in lines]
+
+
+def _values_begin(layout: ListLayout, total: str) -> list[str]:
     """The numbers of a list, and what leads to one of them from the place of its boundary."""
     extreme = layout.kind in (MIN, MAX)
     if not extreme:
         if not wide_columns(layout):
             return []
         floats = layout.kind == SPREAD or (layout.dtype is not None and layout.dtype.name.startswith("float"))
-        second = " + total" if layout.kind == SPREAD else ""
+        second = f" + {total}" if layout.kind == SPREAD else ""
         return [f"numbers = {'doubles' if floats else 'quads'}", f"shift = base{second} - low"]
     code = number_form(layout).format.removeprefix("<")
     views = {"d": "doubles", "q": "quads"}
@@ -136,24 +150,23 @@ def _values_begin(layout: ListLayout) -> list[str]:
 
 def _taken(layout: ListLayout, features: Sequence[tuple[int, WindowFeature]]) -> list[str]:
     """The code that takes the values of one record, whose boundary is `at`."""
+    value = "numbers[at + shift]"
+    made = {
+        "count": "number",
+        "mean": "value / number",
+        **{function: f"{function}(number, value)" for function in _SPREADS},
+    }
     lines = []
     if layout.kind not in (MIN, MAX):
         lines.append("number = words[at + count]")
-    if wide_columns(layout) or (narrow_bytes(layout) and layout.kind in (MIN, MAX)):
-        lines.append("value = numbers[at + shift]")
+    if len(features) > 1 and (wide_columns(layout) or layout.kind in (MIN, MAX)):
+        lines.append(f"value = {value}")
+        value = "value"
     for slot, feature in features:
-        match feature.function:
-            case "count":
-                made = "number"
-            case "mean":
-                made = "value / number"
-            case "rate":
-                made = f"number * 1000000 / {feature.window.width}"
-            case function if function in _SPREADS:
-                made = f"{function}(number, value)"
-            case _:
-                made = "value"
-        lines.append(f"value{slot} = {made}")
+        if feature.function == "rate":
+            lines.append(f"value{slot} = number * 1000000 / {feature.window.width}")
+        else:
+            lines.append(f"value{slot} = {made.get(feature.function, 'value').replace('value', value)}")
     return lines
 
 

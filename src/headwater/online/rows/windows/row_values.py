@@ -53,7 +53,7 @@ class ListedValues:
         """The values of each feature in their stored form, fresh lists; None where there is none."""
         table = self._table
         if len(table) == 1:
-            return [[value] for value in table[0]]
+            return list(map(list, zip(table[0], strict=True)))
         return list(map(list, zip(*table, strict=True))) if table else [[] for _ in self._form.features]
 
     def column(self, slot: int) -> list[Any]:
