@@ -170,6 +170,8 @@ class AsyncCoalescer:
 
     def __init__(self, get: Callable[[Sequence[bytes]], Awaitable[Rows]], begin: Begin | None = None) -> None:
         self._get, self._begin_trip = get, begin
+        # looked up once: `asyncio` is loaded at its first use
+        self._loop = asyncio.get_running_loop
         self._next: _LoopTurn | None = None
         self._under_way: set[asyncio.Task[None]] = set()
         self.reads = 0
@@ -184,7 +186,7 @@ class AsyncCoalescer:
         """The rows of some keys, in order."""
         if len(keys) > MOST_KEYS:
             return await self._get(keys)
-        coming: asyncio.Future[Rows] = asyncio.get_running_loop().create_future()
+        coming: asyncio.Future[Rows] = self._loop().create_future()
         self.join(keys, partial(_settle, coming))
         return await coming
 
@@ -195,7 +197,7 @@ class AsyncCoalescer:
             keys: whose rows are wanted, in order.
             took: is given the rows, or the error, later; once, and never within this call. It raises nothing.
         """
-        loop, turn = asyncio.get_running_loop(), self._next
+        loop, turn = self._loop(), self._next
         if len(keys) > MOST_KEYS:
             alone = _LoopTurn()
             alone.add(keys, took)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.online.stores.redis.lines import Line
+from headwater.online.stores.redis.lines import Line, packed_command
 
 LONG = 60.0
 """Seconds: far more than anything here takes."""
@@ -186,3 +186,11 @@ def test_a_line_that_ends_says_so_to_all(ends: Any) -> None:
         assert wire.closed
 
     asyncio.run(run())
+
+
+@given(
+    keys=st.lists(st.binary(min_size=3, max_size=4) | st.text(max_size=3) | st.integers(), max_size=40)
+    | st.lists(st.binary(min_size=3, max_size=3), min_size=20, max_size=40)
+)
+def test_commands_are_packed_as_hiredis_packs_them(keys: list[Any]) -> None:
+    assert packed_command(("MGET", *keys)) == hiredis.pack_command(("MGET", *keys))
