@@ -528,7 +528,9 @@ class AsyncFeatureStore(forks.OfOneProcess):
         Raises:
             Unavailable: it does not answer.
         """
-        await self._fetcher().reads.multi_get([self.sync.context.claims.owner_key])
+        claims = self.sync.context.claims
+        claims.check_there()
+        await self._fetcher().reads.multi_get([claims.owner_key])
 
     def _fetcher(self) -> AsyncFetcher:
         return self.sync.services.async_clients.fetcher()

@@ -23,6 +23,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import headwater as hw
+from headwater.errors import Unavailable
 from headwater.online.stores.lmdb.opened import PLACE_CHECK
 from headwater.serving.settings import ServerSettings
 from headwater.serving.slots import make_memory
@@ -176,6 +177,30 @@ def test_a_store_that_is_moved_away_is_an_error_until_it_is_back(project: Path, 
     assert server("POST", "/v1/features:read", READ)[0] == 503
     subprocess.run([COMMAND, "materialize", "--project", str(project)], check=True, capture_output=True)
     assert server("POST", "/v1/features:read", READ)[1]["columns"]["n"] == [10, 20]
+
+
+def test_a_worker_that_begins_after_its_store_was_moved_away_makes_no_empty_one(project: Path) -> None:
+    online = project / ".headwater" / "online"
+    with HeadwaterServer(project) as server:
+        (worker,) = server.workers()
+        online.rename(project / "elsewhere")
+        os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: server.workers() and worker not in server.workers(), "another worker")
+        for _ in range(3):
+            status, answer, _ = server("POST", "/v1/features:read", READ)
+            assert status == 503 and "was removed or moved: put it back" in answer["detail"]
+            assert server("GET", "/readyz")[0] == 503
+            assert "was removed or moved" in str(server("GET", names.STATUS)[1])
+        assert not online.exists()
+        (project / "elsewhere").rename(online)
+        assert server("POST", "/v1/features:read", READ)[1]["columns"]["n"] == [10, 20]
+        assert server("GET", "/readyz")[0] == 200
+    shutil.rmtree(online)
+    with hw.FeatureStore(project) as store:
+        with pytest.raises(Unavailable, match="was removed or moved: put it back"):
+            store.get_online_features(READ["features"], READ["entities"])
+        store.materialize()
+        assert store.get_online_features(READ["features"], READ["entities"]).to_dict()["n"] == [10, 20]
 
 
 def test_what_is_applied_promoted_and_rolled_back_is_followed(project: Path, server: HeadwaterServer) -> None:

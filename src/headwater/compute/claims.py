@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from headwater.clock import from_micros
 from headwater.deferred import deferred
+from headwater.digests import blake2b
 from headwater.errors import LogMismatch, Unavailable, UsageError
 from headwater.forks import lazy
 from headwater.offline.log.log_id import read_log_id
@@ -142,8 +143,11 @@ class Claims:
 
         Raises:
             LogMismatch: another log's rows are in it.
+            Unavailable: its files are gone, and it is not to be claimed.
         """
-        if claim and isinstance(self.online, Removable):
+        if not claim:
+            self.check_there()
+        elif isinstance(self.online, Removable):
             self.online.begin_again()
         key = self.owner_key
         data, known = self.online.multi_get([key, self._location_key])
@@ -151,6 +155,7 @@ class Claims:
             if self.online.put_meta({key: pack_log_id(self._project, self.log_id)}, expected={key: None}):
                 # sessions are held to the epoch from the first row on
                 self.online.epoch(token_key(self._project))
+                self._note_files()
                 data = pack_log_id(self._project, self.log_id)
             else:
                 data, known = self.online.multi_get([key, self._location_key])
@@ -161,6 +166,31 @@ class Claims:
         if data is not None and claim and mine is not None and known != mine:
             # another process may write it at the same time: both see to it again with a later write
             self.online.put_meta({self._location_key: mine}, expected={key: data, self._location_key: known})
+
+    def check_there(self) -> None:
+        """Refuse reads of a store whose files are gone, before one of them makes an empty store.
+
+        Raises:
+            Unavailable: this project put rows into a store of these files.
+        """
+        online = self.online
+        if isinstance(online, Removable) and not online.is_there() and self._registry.setting(self._files_key):
+            raise Unavailable(
+                f"the online store {online.files} was removed or moved: put it back, or fill a new one with "
+                "'headwater materialize'"
+            )
+
+    @property
+    def _files_key(self) -> str:
+        """The setting of the registry which says that the files of the online store were once there."""
+        assert isinstance(self.online, Removable)
+        name = f"{local.this_host()}\0{self.online.files}"
+        return f"online:{blake2b(name.encode(), digest_size=16).hexdigest()}"
+
+    def _note_files(self) -> None:
+        """Have the registry know the files of a store that became this log's."""
+        if isinstance(self.online, Removable):
+            self._registry.get_or_set(self._files_key, "1")
 
     @property
     def _location_key(self) -> bytes:

@@ -293,6 +293,7 @@ def _online(
 ) -> tuple[Mapping[str, Any], _Marks]:
     """What the online store says; the registry's mirror of the watermarks where it cannot be reached."""
     try:
+        context.claims.check_there()
         pairs = [(r.name, v) for r in snapshot.views.values() for v in r.versions]
         info = dict(context.online.info())
         warnings += [str(info.pop("warnings"))] if info.get("warnings") else []

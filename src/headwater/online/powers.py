@@ -137,6 +137,15 @@ class Provisioned(Protocol):
 class Removable(Protocol):
     """A store whose files may be removed under a process that uses it: its reads fail until somebody fills it again."""
 
+    @property
+    def files(self) -> str:
+        """The folder of its files."""
+        ...
+
+    def is_there(self) -> bool:
+        """Whether its files are there, or this process has opened it: else the next read makes an empty one."""
+        ...
+
     def begin_again(self) -> None:
         """Begin with an empty store where the files were removed: before a write, which needs none of what was there.
 

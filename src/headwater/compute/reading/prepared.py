@@ -70,6 +70,7 @@ class PreparedReader(forks.OfOneProcess):
         ConsistencyNotSupported: the store does not support the consistency level.
         ChangeRefused: a version that is neither live nor materialized as far as the live one.
         ConfigError: window views, of a store that may evict their rows.
+        Unavailable: the files of the online store are gone.
     """
 
     instead = "make one in each process: store.prepare(features)"
@@ -94,6 +95,7 @@ class PreparedReader(forks.OfOneProcess):
         self._asks = context.settings.refreshing.requests
         self._refresh = registry_refresh.total_seconds()
         self._lock = forks.lock()
+        context.claims.check_there()
         if look:
             context.claims.check_reads()
         self._blind = False

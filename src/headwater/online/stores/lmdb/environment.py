@@ -114,6 +114,10 @@ class Environment:
                 self.gate.leave(me, None)
         return self.read(lambda txn: list(map(txn.get, keys)))
 
+    def is_there(self) -> bool:
+        """Whether the folder is open in this process, or has a data file."""
+        return self._opened is not None or self._settings.data.exists()
+
     def begin_again(self) -> None:
         """Make the folder again, empty, where it was removed while this process had it open.
 

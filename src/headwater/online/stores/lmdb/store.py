@@ -103,6 +103,15 @@ class LMDBOnlineStore(OnlineStore):
     def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
         return self._shared.get(keys) if not self._closed else self._open().get(keys)
 
+    @property
+    def files(self) -> str:
+        """As `Removable.files`."""
+        return str(self._shared.path.absolute())
+
+    def is_there(self) -> bool:
+        """As `Removable.is_there`."""
+        return self._shared.is_there()
+
     def begin_again(self) -> None:
         """As `Removable.begin_again`."""
         if not self._closed:
