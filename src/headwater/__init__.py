@@ -82,6 +82,7 @@ _DOOR = {
     "StoreReadOnly": "errors",
     "String": "types",
     "TableSource": "definitions.sources",
+    "TransformSource": "definitions.transforms",
     "Timestamp": "types",
     "TrainingRows": "offline.training_sets.rows",
     "TrainingSet": "compute.training_sets.training_set",
@@ -93,6 +94,7 @@ _DOOR = {
     "VersionNotFound": "errors",
     "WriteTarget": "types",
     "on_demand": "definitions.on_demand",
+    "transform": "definitions.transforms",
 }
 
 _MODULES = ("errors", "freshness", "skew", "testing")
@@ -177,6 +179,7 @@ __all__ = [
     "TrainingSet",
     "TrainingSetReport",
     "TrainingSetVerdict",
+    "TransformSource",
     "Unavailable",
     "UsageError",
     "VersionConflict",
@@ -186,6 +189,7 @@ __all__ = [
     "freshness",
     "on_demand",
     "skew",
+    "transform",
 ]
 
 if TYPE_CHECKING:
@@ -210,6 +214,7 @@ if TYPE_CHECKING:
     from headwater.definitions.on_demand import OnDemandFeatureView, RequestField, on_demand
     from headwater.definitions.service import FeatureService
     from headwater.definitions.sources import CSVSource, JSONSource, ParquetSource, PushSource, SQLSource, TableSource
+    from headwater.definitions.transforms import TransformSource, transform
     from headwater.definitions.view import FeatureView
     from headwater.errors import (
         AccessDenied,

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from headwater.definitions.fingerprint import fingerprint
 from headwater.definitions.sources import PushSource, Source, reads_text
+from headwater.definitions.transforms import TransformSource
 from headwater.definitions.view import FeatureView
 from headwater.definitions.view_tables import view_tables
 from headwater.errors import DefinitionError
@@ -50,8 +51,8 @@ def check_values(
         number = view.version or (registered.version if registered is not None else _UNNUMBERED)
         version = ViewVersion(replace(view, version=number), False, now, now)
         source = source_of(version)
-        if isinstance(source, PushSource) or any(True for _ in view_tables(source)):
-            continue  # rows of a log, or made of views whose values are looked at themselves
+        if isinstance(source, (PushSource, TransformSource)) or any(True for _ in view_tables(source)):
+            continue  # rows of a log, made by a function, or of views whose values are looked at themselves
         if not (every or (reads_text(source) and registered is None)):
             continue
         record = ViewRecord(view.name, {version.version: version}, None)

@@ -13,6 +13,7 @@ from headwater.definitions.entity import Entity
 from headwater.definitions.on_demand import OnDemandFeatureView
 from headwater.definitions.service import FeatureService
 from headwater.definitions.sources import PushSource, Source, SQLSource, TableSource
+from headwater.definitions.transforms import TransformSource, tables_of
 from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.errors import DefinitionError, SourceError, UsageError, nearest
 from headwater.planning.data_kinds import is_pandas
@@ -52,11 +53,11 @@ class BoundSources:
         Raises:
             UsageError: tables of a query among which one is not the query's.
         """
-        source = view.source
-        if not isinstance(source, SQLSource) or not isinstance(data, Mapping) or not _names_tables(source, data):
+        inner = tables_of(view.source)
+        if not isinstance(data, Mapping) or not _names_tables(inner, data):
             self.replace_rows(view.name, data)
             return
-        self._inner[view.name] = {name: _table_instead(source.tables[name], name, data[name]) for name in data}
+        self._inner[view.name] = {name: _table_instead(inner[name], name, data[name]) for name in data}
 
     def remember(self, definitions: Iterable[Any]) -> None:
         """Keep the tables that views among these hold."""
@@ -97,8 +98,8 @@ class BoundSources:
 
         for view in views:
             for name, table in self._inner.get(view.name, {}).items():
-                if isinstance(view.source, SQLSource) and name in view.source.tables:
-                    replaced[id(view.source.tables[name])] = table
+                if name in tables_of(view.source):
+                    replaced[id(tables_of(view.source)[name])] = table
 
         def schema(source: Source) -> pa.Schema | source_checks.Read | None:
             instead = replaced.get(id(source))
@@ -110,7 +111,7 @@ class BoundSources:
 
     def _with_inner(self, view: FeatureView) -> Source:
         source = view.source
-        assert isinstance(source, SQLSource)
+        assert isinstance(source, (SQLSource, TransformSource))
         return replace(source, tables={**source.tables, **self._inner[view.name]})
 
     def _instead(self, view: FeatureView) -> TableSource:
@@ -128,14 +129,13 @@ class BoundSources:
         )
 
 
-def _names_tables(source: SQLSource, data: Mapping[Any, Any]) -> bool:
-    """Whether a mapping is of a query's tables rather than of columns."""
-    named = [name for name in data if name in source.tables]
+def _names_tables(inner: Mapping[str, Source], data: Mapping[Any, Any]) -> bool:
+    """Whether a mapping is of the tables that a source reads rather than of columns."""
+    named = [name for name in data if name in inner]
     if named and len(named) < len(data):
-        other = next(name for name in data if name not in source.tables)
+        other = next(name for name in data if name not in inner)
         raise UsageError(
-            f"sources: {other!r} is not a table of the query{nearest(str(other), source.tables)}; "
-            f"it has {', '.join(source.tables)}"
+            f"sources: {other!r} is not a table of the query{nearest(str(other), inner)}; it has {', '.join(inner)}"
         )
     return bool(named)
 
@@ -160,8 +160,8 @@ def _columns_of(view: FeatureView) -> dict[str, None]:
 
 
 def _holds_table(source: Source) -> bool:
-    if isinstance(source, SQLSource):
-        return any(_holds_table(table) for table in source.tables.values())
+    if any(map(_holds_table, tables_of(source).values())):
+        return True
     return isinstance(source, TableSource)
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 from headwater.compute.context import StoreContext
+from headwater.compute.transforms.compiled import compiled
 from headwater.definitions.sources import PushSource, Source, SQLSource
+from headwater.definitions.transforms import TransformSource
 from headwater.definitions.view_tables import ViewTable, view_tables
+from headwater.errors import ConfigError
 from headwater.offline.base import LogPart, LogSlice, ViewInput
 from headwater.planning.resolve import ResolvedView, whole_view
 from headwater.planning.row_reading import RowVersion
@@ -34,7 +38,13 @@ def bound_source(
 def _bound(
     context: StoreContext, version: ViewVersion, source: Source, until: int | None, *, history: bool, logs: bool
 ) -> Source:
-    if not isinstance(source, SQLSource) or not any(True for _ in view_tables(source)):
+    if isinstance(source, TransformSource):
+        inner = {
+            name: _bound(context, version, table, until, history=history, logs=logs)
+            for name, table in source.tables.items()
+        }
+        return replace(source, tables=inner, function=_function(context, version, source))
+    if not isinstance(source, SQLSource) or not _needs_data(source):
         return source
     tables: dict[str, Source] = {}
     for name, table in source.tables.items():
@@ -47,6 +57,26 @@ def _bound(
         rows = ViewInput(view, None if isinstance(given, PushSource) else given, log)
         tables[name] = replace(table, rows=rows)
     return replace(source, tables=tables)
+
+
+def _needs_data(source: Source) -> bool:
+    """Whether a source reads views, or runs functions."""
+    if isinstance(source, (ViewTable, TransformSource)):
+        return True
+    return isinstance(source, SQLSource) and any(map(_needs_data, source.tables.values()))
+
+
+def _function(context: StoreContext, version: ViewVersion, source: TransformSource) -> Callable[..., Any]:
+    """The function of a transformation, of its text in the registry.
+
+    Raises:
+        ConfigError: the settings refuse to run it.
+        MissingExtra, OnDemandError: it cannot be compiled.
+    """
+    what = f"transformation {source.name!r} of {version.view.name} {version.version}"
+    if not context.settings.offline_run_code:
+        raise ConfigError(f"{what}: it is code from the registry, which [offline] run_code = false refuses to run")
+    return compiled(what, source.text, source.imports)
 
 
 def _log_of(context: StoreContext, view: ResolvedView, until: int | None) -> LogSlice:

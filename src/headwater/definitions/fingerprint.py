@@ -15,6 +15,7 @@ from headwater.definitions.conditions import ConditionError, canonical_condition
 from headwater.definitions.defaults import canonical, encode_value
 from headwater.definitions.feature import Feature
 from headwater.definitions.sources import TEXT_SOURCES, CSVSource, JSONSource, PushSource, Source, SQLSource
+from headwater.definitions.transforms import TransformSource
 from headwater.definitions.view import FeatureView
 from headwater.definitions.view_tables import ViewTable
 from headwater.digests import blake2b
@@ -62,6 +63,13 @@ def _source_meaning(source: Source, columns: frozenset[str] | None = None, *, of
             else _source_meaning(table, read, of_query=True)
             for name, table in tables
         }
+    if isinstance(source, TransformSource):
+        # any part of the function may make any of its columns
+        meaning |= {"function": source.text, "imports": list(source.imports)}
+        meaning |= _schema_meaning(source.schema, columns)
+        meaning["tables"] = {name: _source_meaning(t, of_query=True) for name, t in sorted(source.tables.items())}
+        if source.context_time is not None:
+            meaning["context"] = duration_micros(source.context_time)
     if isinstance(source, PushSource) and source.schema is not None:
         meaning |= _schema_meaning(source.schema, columns) or ({} if columns else {"schema": {}})
     return meaning

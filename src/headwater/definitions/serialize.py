@@ -21,6 +21,7 @@ from headwater.definitions.sources import (
     SQLSource,
     TableSource,
 )
+from headwater.definitions.transforms import TransformSource
 from headwater.definitions.view import FeatureView
 from headwater.definitions.view_tables import ViewTable, view_tables
 from headwater.errors import FormatError
@@ -88,6 +89,10 @@ def source_to_dict(source: Source) -> dict[str, Any]:
         case SQLSource():
             data["query"] = source.query
             data["tables"] = [[name, source_to_dict(table)] for name, table in source.tables.items()]
+        case TransformSource():
+            data |= {"name": source.name, "text": source.text, "imports": list(source.imports)}
+            data |= {"schema": _columns(source.schema), "context": _micros(source.context)}
+            data["tables"] = [[name, source_to_dict(table)] for name, table in source.tables.items()]
         case ViewTable():
             data["view"], data["read"] = view_to_dict(source.view), list(source.read)
         case PushSource() if source.schema is not None:
@@ -123,6 +128,16 @@ def source_from_dict(data: Mapping[str, Any]) -> Source:
         case "sql":
             tables = {name: source_from_dict(table) for name, table in data["tables"]}
             return SQLSource(data["query"], tables=tables, **times)
+        case "transform":
+            return TransformSource(
+                name=data["name"],
+                text=data["text"],
+                imports=tuple(data["imports"]),
+                schema=_schema(data) or {},
+                context=_duration(data["context"]),
+                tables={name: source_from_dict(table) for name, table in data["tables"]},
+                **times,
+            )
         case "view":
             return ViewTable(view=view_from_dict(data["view"]), read=tuple(data["read"]), **times)
         case "table":
@@ -280,7 +295,7 @@ def _check_format(data: Mapping[str, Any], what: str) -> None:
 
 def _format(view: FeatureView) -> int:
     """The least format that says all of a view."""
-    if any(True for _ in view_tables(view.source)):
+    if isinstance(view.source, TransformSource) or any(True for _ in view_tables(view.source)):
         return 4
     return 3 if view.aggregations else 2 if _is_new(view.source) else 1
 

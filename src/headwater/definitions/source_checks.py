@@ -36,6 +36,8 @@ from headwater.definitions.sources import (
     SQLSource,
 )
 from headwater.definitions.time_zones import time_zone
+from headwater.definitions.transform_checks import transform_problems
+from headwater.definitions.transforms import TransformSource
 from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.definitions.view_tables import ViewTable, table_problems
 from headwater.definitions.window_checks import aggregation_column_problems
@@ -113,6 +115,11 @@ def check_settings(source: Any, where: str = "source") -> Iterator[str]:
         yield from _check_schema(source.schema, where)
     if isinstance(source, SQLSource):
         yield from _check_query(source, where)
+    if isinstance(source, TransformSource):
+        yield from transform_problems(source, where)
+        for name, table in source.tables.items() if isinstance(source.tables, Mapping) else ():
+            if not isinstance(table, (FeatureView, ViewTable)):
+                yield from check_settings(table, f"{where}.sources[{name!r}]")
     if isinstance(source, ViewTable) and where == "source":
         query = f"hw.SQLSource('SELECT … FROM v', tables={{'v': {source.view.name}}}, …)"
         yield f"{where}: a view is not a source: select from it, {query}"

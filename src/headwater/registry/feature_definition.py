@@ -12,6 +12,7 @@ from headwater.deferred import deferred
 from headwater.definitions.feature import Feature
 from headwater.definitions.fingerprint import digest
 from headwater.definitions.sources import Source, SQLSource
+from headwater.definitions.transforms import TransformSource
 from headwater.definitions.view import FeatureView
 from headwater.definitions.view_tables import ViewTable
 from headwater.definitions.window_words import in_words, moves
@@ -135,6 +136,8 @@ def _source_query(view: FeatureView) -> str:
     source = view.source
     if isinstance(source, SQLSource):
         return source.query
+    if isinstance(source, TransformSource):
+        return source.text
     names = {view.key_column(key): key for key in view.join_keys}
     names |= {time: time for time in (source.event_time, source.created_time) if time is not None}
     features = [(feature.source_column, feature.name) for feature in view.feature_list]
@@ -154,7 +157,7 @@ def _place(source: Source) -> str:
 
 
 def _transformation(view: FeatureView, name: str) -> str:
-    query = view.source.query if isinstance(view.source, SQLSource) else ""
+    query = _source_query(view) if isinstance(view.source, (SQLSource, TransformSource)) else ""
     computed = view.aggregations_by_name.get(name)
     if computed is None:
         return query
@@ -169,6 +172,8 @@ def _dependencies(view: FeatureView, feature: Feature) -> tuple[str, ...]:
     if isinstance(source, SQLSource):
         found = [read for column in columns if column is not None for read in _read_by(source, column)]
         return tuple(dict.fromkeys(found))
+    if isinstance(source, TransformSource):
+        return tuple(f"{name}: {_place_of(table, name)}" for name, table in source.tables.items())
     return tuple(f"{source.shown_location or source.kind}:{column}" for column in columns)
 
 

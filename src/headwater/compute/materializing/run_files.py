@@ -9,6 +9,7 @@ from headwater.clock import MIN_MICROS, system_clock, to_micros
 from headwater.compute.context import StoreContext
 from headwater.compute.upstream import bound_source, has_new_rows
 from headwater.definitions.sources import PushSource, SQLSource
+from headwater.definitions.transforms import TransformSource
 from headwater.offline.base import ChangeCounts, ChangesRequest
 from headwater.planning.files import (
     FileChanges,
@@ -96,7 +97,7 @@ class RunFiles:
             return request
         changes = self.changes
         # a query's rows may be others without a file that is gone
-        more = changes.missing if isinstance(self.view.view.source, SQLSource) else ()
+        more = changes.missing if isinstance(self.view.view.source, (SQLSource, TransformSource)) else ()
         return replace(request, whole_files=changes.whole | frozenset(more))
 
     def add(self, counts: ChangeCounts) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from headwater.clock import MIN_MICROS, duration_micros, system_clock, to_micros
 from headwater.compute.context import StoreContext
 from headwater.definitions.sources import PushSource, SQLSource
+from headwater.definitions.transforms import TransformSource
 from headwater.offline.base import SourceScope
 from headwater.online.rows.windows.record import FillRecord, SourceThrough
 from headwater.planning.files import FileChanges, FileIdentity, compare_files, moved_files
@@ -67,7 +68,7 @@ class SourceListing:
         if self._changes is None:
             return SourceScope(since.known_at - duration_micros(self._context.settings.lookback))
         # a query's rows may be others without a file that is gone
-        more = self._changes.missing if isinstance(self._view.view.source, SQLSource) else ()
+        more = self._changes.missing if isinstance(self._view.view.source, (SQLSource, TransformSource)) else ()
         return SourceScope(since.known_at, self._changes.whole | frozenset(more))
 
     def closed(self, record: FillRecord) -> FillRecord:

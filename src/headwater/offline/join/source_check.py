@@ -9,6 +9,7 @@ import pyarrow as pa
 from sqlglot import exp
 
 from headwater.definitions.sources import SQLSource
+from headwater.definitions.transforms import TransformSource
 from headwater.errors import SourceError
 from headwater.offline.base import SourceScope, ViewInput
 from headwater.offline.join.relations import key_form
@@ -31,7 +32,7 @@ def value_problems(
         return []
     alone = replace(view, log=None)
     # a query reads all of its files at once
-    one_by_one = files is not None and not isinstance(view.source, SQLSource)
+    one_by_one = files is not None and not isinstance(view.source, (SQLSource, TransformSource))
     scopes = [SourceScope(only=frozenset([f.path]), rows=rows) for f in files or ()] if one_by_one else []
     found: dict[str, None] = {}
     for scope in scopes or [SourceScope(rows=rows)]:

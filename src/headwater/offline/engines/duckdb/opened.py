@@ -45,6 +45,10 @@ class Session(Protocol):
         """The Arrow schema of a query's answer."""
         ...
 
+    def read(self, sql: str) -> pa.Table:
+        """An answer as a table."""
+        ...
+
     def show(self, name: str, data: Any) -> None:
         """Let queries see an Arrow table, dataset or reader under a name."""
         ...

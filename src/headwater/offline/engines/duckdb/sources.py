@@ -24,6 +24,7 @@ from headwater.definitions.sources import (
     SQLSource,
     TableSource,
 )
+from headwater.definitions.transforms import TransformSource, tables_of
 from headwater.definitions.view_tables import ViewTable
 from headwater.errors import DataError, SourceError
 from headwater.offline.base import SourceScope
@@ -56,6 +57,7 @@ from headwater.offline.engines.duckdb.parquet_sources import (
     remote_schema,
     show_remote,
 )
+from headwater.offline.engines.duckdb.transformed import run_transform, transformed_schema
 from headwater.offline.engines.duckdb.unreadable import check_input, check_rows, check_table
 from headwater.offline.engines.duckdb.view_rows import no_rows, rows_of_view
 from headwater.offline.engines.duckdb.words import name_sql
@@ -103,6 +105,11 @@ def _open(
             return open_json(session, source, folder, wanted, where, scope)
         case SQLSource():
             return _open_query(session, source, folder, wanted, where, scope)
+        case TransformSource():
+            opened = _open_table(session, _transformed(session, source, folder, where), wanted, where)
+            whole = scope.known_after is None or bool(scope.whole) or scope.only is not None
+            file_rows = _rows_of_tables(source, folder, where, scope.whole)
+            return replace(opened, branches=(Branch(opened.name, whole),), file_rows=file_rows)
         case TableSource():
             return _open_table(session, source, wanted, where)
     raise SourceError(f"{where}: the duckdb engine cannot read a {type(source).__name__}")
@@ -119,7 +126,7 @@ def list_files(source: Source, folder: Path, where: str) -> tuple[FileIdentity, 
             return tuple(local_identities(csv_files(source, folder, where), where))
         case JSONSource():
             return tuple(local_identities(json_files(source, folder, where), where))
-        case SQLSource() if source.tables and _reads_its_tables_alone(source):
+        case SQLSource() | TransformSource() if source.tables and _reads_its_tables_alone(source):
             found: dict[str, FileIdentity] = {}
             for name, table in source.tables.items():
                 files = list_files(table, folder, f"{where}, table {name!r}")
@@ -133,8 +140,10 @@ def list_files(source: Source, folder: Path, where: str) -> tuple[FileIdentity, 
     return None
 
 
-def _reads_its_tables_alone(source: SQLSource) -> bool:
+def _reads_its_tables_alone(source: SQLSource | TransformSource) -> bool:
     """Whether a query reads nothing but its tables; a file that it names itself may change though none of them does."""
+    if isinstance(source, TransformSource):
+        return True
     try:
         tree = parse_one(source.query, dialect="duckdb")
     except SqlglotError:
@@ -178,6 +187,8 @@ def source_schema(session: Session, source: Source, folder: Path, where: str, *,
             return _table_of(source, where).schema
         case ViewTable():
             return pa.schema([(name, dtype.arrow) for name, dtype in source.columns.items()])
+        case TransformSource():
+            return transformed_schema(source)
         case PushSource():
             return pa.schema([(name, dtype.arrow) for name, dtype in (source.schema or {}).items()])
     raise SourceError(f"{where}: the duckdb engine cannot read a {type(source).__name__}")
@@ -326,6 +337,11 @@ def _native(session: Session, source: Source, folder: Path, where: str, zone: Lo
             return sql_query(session, source, folder, where, zone, rows=rows)
         case ViewTable():
             return rows_of_view(session, source, where) if rows else no_rows(session, source)
+        case TransformSource():
+            made = _transformed(session, source, folder, where) if rows else None
+            shown = session.name("table")
+            session.show(shown, transformed_schema(source).empty_table() if made is None else readable(made.table))
+            return f"SELECT * FROM {shown}"
         case TableSource():
             table, shown = _table_of(source, where, zone), session.name("table")
             check_input(table, where)
@@ -357,16 +373,32 @@ def _open_query(
     return Opened(name, schema, count_rows(session, name), row=row, branches=(branch,), file_rows=file_rows)
 
 
-def _rows_of_tables(source: SQLSource, folder: Path, where: str, files: frozenset[str]) -> dict[str, int]:
+def _transformed(session: Session, source: TransformSource, folder: Path, where: str) -> TableSource:
+    """What a function makes of its sources, as a table in memory."""
+    given = {}
+    for name, table in source.tables.items():
+        query = SQLSource(f"SELECT * FROM {name_sql(name)}", tables={name: table})
+        given[name] = session.read(sql_query(session, query, folder, f"{where}, source {name!r}"))
+    return TableSource(
+        run_transform(source, given, where),
+        event_time=source.event_time,
+        created_time=source.created_time,
+        event_id=source.event_id,
+        delay=source.delay,
+        timezone=source.timezone,
+    )
+
+
+def _rows_of_tables(source: Source, folder: Path, where: str, files: frozenset[str]) -> dict[str, int]:
     """How many rows those of the files have of which footers tell."""
-    tables = source.tables.values() if files else ()
+    tables = tables_of(source).values() if files else ()
     found: dict[str, int] = {}
     for table in tables:
         if isinstance(table, ParquetSource) and not is_remote(table.location):
             some = [file for file in parquet_files(table, folder, where) if file.path in files]
             footers = read_footers([file.location for file in some], where)
             found |= {file.path: footer.num_rows for file, footer in zip(some, footers, strict=True)}
-        elif isinstance(table, SQLSource):
+        else:
             found |= _rows_of_tables(table, folder, where, files)
     return found
 

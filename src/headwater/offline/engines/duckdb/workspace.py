@@ -181,7 +181,10 @@ class DuckDBWorkspace:
 
     def arrow(self, query: exp.Query) -> pa.Table:
         """An answer as a table."""
-        sql = self._render(query)
+        return self.read(self._render(query))
+
+    def read(self, sql: str) -> pa.Table:
+        """An answer as a table."""
         self.statements.append(sql)
         return self._wait(self._cursor, lambda: _read(_reader(self._cursor.sql(sql), 100_000).read_all))
 

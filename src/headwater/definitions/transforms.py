@@ -1,0 +1,145 @@
+"""Transformations in Python: a function of Arrow tables as a view's source, for what SQL cannot say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any, ClassVar
+
+import msgspec
+from msgspec.structs import force_setattr
+
+from headwater.clock import parse_duration
+from headwater.deferred import deferred
+from headwater.definitions.sources import Source, SQLSource
+from headwater.errors import UsageError
+from headwater.types import DType
+
+function_source = deferred("headwater.definitions.function_source")
+
+
+class TransformSource(Source, frozen=True, kw_only=True):
+    """What a function makes of other sources; `transform` makes one of a function.
+
+    The value can be called like the function.
+
+    Attributes:
+        name: the function's name.
+        tables: argument of the function → the source whose rows it is given, an Arrow table.
+        schema: column → dtype of the Arrow table that the function returns.
+        context: how long before an interval of a backfill the function sees rows, a duration; None: it sees all of its
+            sources. History and runs give it all rows.
+        text: the function's source text.
+        imports: the import statements that it uses.
+        function: the function itself; None in one that was read from a registry, until it is compiled.
+    """
+
+    kind: ClassVar[str] = "transform"
+    not_compared: ClassVar[tuple[str, ...]] = ("function",)
+    name: str = ""
+    tables: Mapping[str, Source] = msgspec.field(default_factory=dict)
+    schema: Mapping[str, DType] = msgspec.field(default_factory=dict)
+    context: timedelta | str | None = None
+    text: str = ""
+    imports: tuple[str, ...] = ()
+    function: Callable[..., Any] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        problems = list(self.problems)
+        if self.context is not None:
+            try:
+                force_setattr(self, "context", parse_duration(self.context))
+            except ValueError as bad:
+                problems.append(f"context: {bad}")
+                force_setattr(self, "context", None)
+        if self.function is not None and not self.text:
+            found = function_source.source_of(self.function)
+            force_setattr(self, "text", found.text)
+            force_setattr(self, "imports", found.imports)
+            problems += found.problems
+        if problems:
+            force_setattr(self, "problems", tuple(problems))
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.text))
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        # the name of the function means this value, so that the function itself cannot be pickled
+        make, (kind, given, problems) = super().__reduce__()
+        return make, (kind, {**given, "function": None}, problems)
+
+    @property
+    def context_time(self) -> timedelta | None:
+        """`context` as a timedelta."""
+        return self.context  # type: ignore[return-value]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the plain function.
+
+        Args:
+            args: as the function takes them.
+            kwargs: as the function takes them.
+
+        Returns:
+            What the function returns.
+
+        Raises:
+            UsageError: the source was read from a registry, which has the function's source text alone.
+        """
+        if self.function is None:
+            raise UsageError(f"transformation {self.name!r} was read from a registry: only history and runs call it")
+        return self.function(*args, **kwargs)
+
+
+def transform(
+    *,
+    sources: Mapping[str, Source],
+    schema: Mapping[str, DType],
+    event_time: str | None,
+    created_time: str | None = None,
+    delay: timedelta | str | None = None,
+    event_id: str | None = None,
+    timezone: str | None = None,
+    context: timedelta | str | None = None,
+) -> Callable[[Callable[..., Any]], TransformSource]:
+    """A decorator that makes a view's source of a function over Arrow tables.
+
+    The function is kept in the registry as source text with the imports that it uses, and runs from there in this
+    process: `[offline] run_code = false` refuses that. It must be deterministic and read nothing but its arguments; no
+    row that it returns may say that it was known before what it was made of.
+
+    Args:
+        sources: parameter of the function → the source whose rows it is given, all of them, as a `pyarrow.Table`.
+        schema: column → dtype of the `pyarrow.Table` that it returns; other columns are left out.
+        event_time: the column with the time at which a row became true; None: rows are always valid.
+        created_time: the column with the time at which a row became known; required where a source has one.
+        delay: how long after its event time a row becomes known where no column says so; None: at its event time.
+        event_id: the column that identifies an event.
+        timezone: the time zone of naive times and dates; None: UTC.
+        context: how long before an interval of a backfill the function sees rows; None: it sees all.
+
+    Returns:
+        The decorator; what it makes is the `source=` of a view.
+    """
+
+    def decorated(function: Callable[..., Any]) -> TransformSource:
+        return TransformSource(
+            name=getattr(function, "__name__", ""),
+            tables=sources,
+            schema=schema,
+            event_time=event_time,
+            created_time=created_time,
+            delay=timedelta(0) if delay is None else delay,
+            event_id=event_id,
+            timezone=timezone,
+            context=context,
+            function=function,
+        )
+
+    return decorated
+
+
+def tables_of(source: Source) -> Mapping[str, Source]:
+    """The sources that a query or a transformation reads, by their names in it; of any other source none."""
+    return source.tables if isinstance(source, (SQLSource, TransformSource)) else {}
