@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import random
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -299,3 +303,56 @@ def test_the_asynchronous_store_reads_them(tmp_path):
         store.apply([USER, SPEND, PLAIN])
         store.write("spend", ROWS)
     assert asyncio.run(read("")) == (EXPECTED, EMPTY)
+
+
+COUNTED = hw.FeatureView(
+    "counted",
+    entity=USER,
+    source=hw.PushSource(event_time="at", schema={"n": hw.Int64}),
+    features=[hw.Aggregation(None, "count", "1h", name="count"), hw.Aggregation("n", "sum", "1h", name="sum")],
+)
+
+
+def test_reads_that_share_round_trips_see_whole_rows_and_never_step_back(tmp_path):
+    """Readers of a server ask for other users and views each, while events are written and runs fold and fill."""
+    (tmp_path / "headwater.toml").write_text('project = "p"\n[online]\ncoalesce = true\n')
+    with hw.FeatureStore(tmp_path, clock=lambda: NOON) as store:
+        store.apply([USER, COUNTED, PLAIN])
+        store.write("plain", [{"user": "u1", "at": NOON, "level": 3}])
+        with served(store) as server, ThreadPoolExecutor(6) as pool:
+            ended = threading.Event()
+            readers = [pool.submit(read_counts, server.url, i, ended) for i in range(5)]
+            own = pool.submit(read_counts, store, 5, ended)
+            try:
+                for n in range(1, 31):
+                    at = NOON - timedelta(minutes=50) + timedelta(seconds=n)
+                    store.write("counted", [{"user": f"u{i}", "at": at, "n": n} for i in range(4)])
+                    if n % 10 == 0:
+                        store.materialize(force=n == 20)
+            finally:
+                ended.set()
+            assert sum(reader.result(60) for reader in [*readers, own]) > 6
+        counts = store.prepare(["counted:*"]).services.fetcher.counts()
+        assert counts.reads >= counts.round_trips > 0
+        result = store.get_online_features(["counted:*"], [f"u{i}" for i in range(4)])
+        assert result.to_dict()["count"] == [30] * 4 and result.to_dict()["sum"] == [465] * 4
+
+
+def read_counts(asked: str | hw.FeatureStore, number: int, ended: threading.Event) -> int:
+    """Read some users until the end; how often."""
+    r, reads, least = random.Random(number), 0, dict.fromkeys(range(5), 0)
+    with contextlib.ExitStack() as stack:
+        source = stack.enter_context(hw.Client(asked)) if isinstance(asked, str) else asked
+        while not reads or not ended.is_set():
+            users = r.choices(range(5), k=r.choice([1, 3, 40]))
+            features = ["counted:*", "plain:level"][: r.choice([1, 2])]
+            result = source.get_online_features(features, {"user": [f"u{i}" for i in users]}).to_dict()
+            for user, count, total in zip(users, result["count"], result["sum"], strict=True):
+                assert total == (count * (count + 1) // 2 if count else None)
+                assert (count >= least[user]) if user < 4 else count == 0
+            for user, count in zip(users, result["count"], strict=True):
+                least[user] = count
+            if "level" in result:
+                assert result["level"] == [3 if user == 1 else None for user in users]
+            reads += 1
+    return reads
