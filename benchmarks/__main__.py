@@ -23,6 +23,7 @@ NAMES = (
     "read_redis",
     "read_patterns",
     "materialize_redis",
+    "on_demand",
     "read_dynamodb",
 )
 

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     import polars
 
 
+_FEW = 10_000
+
+
 def to_pandas(table: pa.Table, types: str, beside: pandas.DataFrame | None = None) -> pandas.DataFrame:
     """An Arrow table as a pandas frame.
 
@@ -55,7 +58,8 @@ def to_pandas(table: pa.Table, types: str, beside: pandas.DataFrame | None = Non
     }
     mapper = {"nullable": nullable.get, "numpy": None, "arrow": pd.ArrowDtype}[types]
     table = with_zones(table)
-    frame: pandas.DataFrame = table.to_pandas(types_mapper=mapper)
+    # threads cost more than they spare on few rows
+    frame: pandas.DataFrame = table.to_pandas(types_mapper=mapper, use_threads=table.num_rows > _FEW)
     for i, column in enumerate(table.columns if types != "arrow" else ()):
         if _loses_elements(column):
             frame.isetitem(i, _arrays(column))

@@ -177,7 +177,8 @@ class OnDemandFunction:
         for place, row in enumerate(zip(*values, strict=True)):
             try:
                 made = self._function(dict(zip(names, row, strict=True)))
-                modes.check_row(made, self.features)
+                if type(made) is not dict or made.keys() != self.positions.keys():
+                    modes.check_row(made, self.features)
                 found.append(made)
             except (Exception, SystemExit) as bad:
                 if not self._nulls_errors:

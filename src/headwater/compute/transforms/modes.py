@@ -20,6 +20,7 @@ from headwater.types import DType
 
 Columns = Mapping[str, pa.Array]
 Dtypes = Mapping[str, DType]
+_NUMBERS = {name: np.dtype(name) for name in ("int32", "int64", "float32", "float64", "bool")}
 _TIMES = {"timestamp": "datetime64[us]", "date": "datetime64[D]"}
 
 
@@ -77,7 +78,17 @@ def _from_mapping(found: Any, features: Sequence[Feature], size: int) -> list[pa
     if not isinstance(found, Mapping):
         raise WrongResult(f"it returned {_kind(found)}, not a dict of columns")
     _check_names(found, features)
-    return [_fitted(_column(found[feature.name], feature, size), feature) for feature in features]
+    return [_numbers(found[f.name], f, size) or _fitted(_column(found[f.name], f, size), f) for f in features]
+
+
+def _numbers(values: Any, feature: Feature, size: int) -> pa.Array | None:
+    """Numbers of just the feature's dtype, as nearly all functions return them; None where they are not."""
+    if type(values) is not np.ndarray or values.ndim != 1 or len(values) != size or not size:
+        return None
+    if _NUMBERS.get(feature.dtype.name) != values.dtype:
+        return None
+    # the function may keep its array
+    return pa.array(values.copy())
 
 
 def check_row(found: Any, features: Sequence[Feature]) -> None:
