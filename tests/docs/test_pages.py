@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SMALL_PAGES = [
     "definitions.md",
     "windows.md",
+    "on-demand.md",
     "history.md",
     "training-sets.md",
     "serving.md",
