@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 from screen import clock_time, say, step, table
-from serving import with_features
+from serving import asked, with_features
 
 import headwater as hw
 
@@ -20,8 +20,8 @@ def correct(
     """Write a correction of the last report, then the reports that were missing (both made up), and read after each."""
     with step("Correct: the same reads after late rows are written"):
         reader = store.prepare("delay_model")
-        keys = departures[list(reader.join_keys)]
-        before = predict(with_features(departures, reader.read(keys).to_pandas()))
+        keys, request = asked(reader, departures)
+        before = predict(with_features(departures, reader.read(keys, request).to_pandas()))
         last_report = now - timedelta(hours=5)
         correction = [_report("LGA", last_report, now, temp=27.0, wind=24.2, visibility=3.0)]
         missing = [
@@ -43,7 +43,7 @@ def correct(
             ["airport", *titles],
             zip(AIRPORTS, *seen, strict=True),
         )
-        after = predict(with_features(departures, reader.read(keys).to_pandas()))
+        after = predict(with_features(departures, reader.read(keys, request).to_pandas()))
         changed = int((before != after).sum())
         say(f"{changed} of {len(after)} predictions changed: mean {before.mean():.1%} before, {after.mean():.1%} after")
         _show_history(store, now)

@@ -92,6 +92,15 @@ carrier_windows = delay_windows("carrier_windows", carrier)
 route_windows = delay_windows("route_windows", route)
 aircraft_windows = delay_windows("aircraft_windows", aircraft)
 
+
+@hw.on_demand(
+    inputs=[carrier_delay["carrier_delay"], hw.RequestField("hour", hw.Int64, "local hour of departure")],
+    features=[hw.Feature("delay_by_hour", hw.Float64, description="minutes; delays add up over the day")],
+)
+def delay_by_hour(carrier_delay, hour):
+    return {"delay_by_hour": carrier_delay * hour / 24}
+
+
 delay_model = hw.FeatureService(
     "delay_model",
     [
@@ -102,6 +111,7 @@ delay_model = hw.FeatureService(
         route_delay,
         aircraft_delay,
         *(view.alias(view.name) for view in (carrier_windows, route_windows, aircraft_windows)),
+        delay_by_hour,
     ],
     description="what is known before departure",
 )

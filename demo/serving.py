@@ -20,15 +20,20 @@ def serve(
     """Read the features of all departures in one call, show their state, and predict."""
     with step(f"Serve the {len(departures)} departures of the next day, at {clock_time(now)}"):
         reader = store.prepare("delay_model")
-        keys = departures[list(reader.join_keys)]
+        keys, request = asked(reader, departures)
         started = time.perf_counter()
-        result = reader.read(keys)
+        result = reader.read(keys, request)
         values = result.to_pandas()
         taken = 1000 * (time.perf_counter() - started)
         say(f"{len(keys)} vectors of {len(result.statuses)} values, keys to frame: {taken:.1f} ms")
         _show_statuses(result)
         _show_likely_late(departures, values, result, predict)
-        _compare_with_history(store, keys, values, now)
+        _compare_with_history(store, keys.assign(**request), values, now)
+
+
+def asked(reader: Any, departures: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The keys of the departures, and what a request says of each."""
+    return departures[list(reader.join_keys)], {name: departures[name] for name in reader.request_fields}
 
 
 def with_features(departures: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
