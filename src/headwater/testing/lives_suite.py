@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from headwater.compute.reading.follow import follow
 from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
 from headwater.definitions.fingerprint import fingerprint
+from headwater.definitions.on_demand import OnDemandFeatureView
 from headwater.definitions.service import FeatureService
 from headwater.definitions.sources import PushSource, TableSource
 from headwater.definitions.view import FeatureView
@@ -22,7 +24,7 @@ from headwater.planning.diff import plan
 from headwater.planning.resolve import ResolvedRequest, resolve
 from headwater.planning.service_columns import columns
 from headwater.planning.service_reads import columns_by_version, readers, same_columns, takes_the_rows_of
-from headwater.planning.snapshot import ServiceRecord, ViewRecord
+from headwater.planning.snapshot import OnDemandRecord, RegistrySnapshot, ServiceRecord
 from headwater.planning.watermark import Watermark
 from headwater.registry.registry import FeatureRegistry, open_registry
 from headwater.registry.versions import FeatureVersionManager
@@ -42,6 +44,16 @@ def view(name: str, features: str, version: str | None, owner: str = "") -> Feat
     # rows of one of them come from `write` alone
     source = PushSource(event_time="t") if name == "v" else TableSource(event_time="t")
     return FeatureView(name, entity=AIRPORT, source=source, features=made, version=version, owner=owner)
+
+
+def computed(name: str, inputs: Sequence[Any], value: str, version: str | None = None) -> OnDemandFeatureView:
+    """An on-demand view of the first feature of each of some views, whose function says a value."""
+    read = [(item, item.feature_names[0], f"{item.name}_in") for item in inputs]
+    source = f"def {name}({', '.join(argument for _, _, argument in read)}):\n    return {{'{name}_x': {value}}}\n"
+    selections = [item[feature].rename({feature: argument}) for item, feature, argument in read]
+    return OnDemandFeatureView(
+        name, inputs=selections, features=[Feature(f"{name}_x", Float64)], source=source, version=version
+    )
 
 
 VIEWS = st.builds(
@@ -91,6 +103,9 @@ class RegistryLives(RuleBasedStateMachine):
                 versions = snapshot.views[definition.name].active
                 assert any(v.fingerprint == fingerprint(definition) for v in versions)
                 assert resolve(snapshot, [definition]).views[0].name == definition.name
+            if isinstance(definition, OnDemandFeatureView):
+                found_again = resolve(snapshot, [definition], history=True)
+                assert found_again.functions[-1].definition.view.source == definition.source
             if isinstance(definition, FeatureService):
                 request = resolve(snapshot, definition)
                 assert request.service is not None
@@ -126,6 +141,25 @@ class RegistryLives(RuleBasedStateMachine):
         listed = [*views] if objects and views else items
         self.apply([*views, FeatureService("s", listed, version=version, full_names=full_names)], whole=whole)
 
+    @rule(
+        views=st.lists(VIEWS, min_size=1, max_size=2, unique_by=lambda v: v.name),
+        value=st.sampled_from(["1.0", "2.0"]),
+        chained=st.booleans(),
+        served=st.booleans(),
+        version=st.sampled_from(VERSIONS),
+        whole=st.sampled_from([False, False, True]),
+    )
+    def apply_computed(
+        self, views: list[FeatureView], value: str, chained: bool, served: bool, version: str | None, whole: bool
+    ) -> None:
+        """An on-demand view over views, one over it, and a service of them."""
+        definitions: list[Any] = [computed("c", views, value, version)]
+        if chained:
+            definitions.append(computed("d", [*definitions, views[0]], "3.0"))
+        if served:
+            definitions.append(FeatureService("s", [definitions[-1], views[-1]]))
+        self.apply([*views, *definitions], whole=whole)
+
     @rule(some=st.sets(st.sampled_from(NAMES)))
     def materialize(self, some: set[str]) -> None:
         """Some views get as far as there is."""
@@ -143,7 +177,7 @@ class RegistryLives(RuleBasedStateMachine):
                 )
 
     @rule(
-        name=st.sampled_from([*NAMES, "s"]),
+        name=st.sampled_from([*NAMES, "c", "d", "s"]),
         version=st.sampled_from(["1.0.0", "1.1.0", "2.0.0", "3.0.0"]),
         force=st.booleans(),
     )
@@ -155,7 +189,7 @@ class RegistryLives(RuleBasedStateMachine):
             return
         self.held.discard((name, version))
         self.promoted.add((name, version))
-        records: Any = {**self.registry.snapshot().views, **self.registry.snapshot().services}
+        records = _records(self.registry.snapshot())
         assert records[name].live == version
         mine = records[name].versions[version].revision
         self.held |= {(name, v.version) for v in records[name].active if moved and v.revision > mine}
@@ -167,20 +201,20 @@ class RegistryLives(RuleBasedStateMachine):
             self.versions.note_write(name, now=NOW)
             assert self.registry.snapshot().view(name).written
 
-    @rule(name=st.sampled_from([*NAMES, "s"]))
+    @rule(name=st.sampled_from([*NAMES, "c", "d", "s"]))
     def roll_back(self, name: str) -> None:
         """To the one before."""
-        before: Any = {**self.registry.refresh().views, **self.registry.snapshot().services}
+        before = _records(self.registry.refresh())
         try:
             self.versions.rollback(name, now=NOW)
         except (ChangeRefused, NotFound):
             return
         self.held.add((name, before[name].live))
         self.held.discard((name, before[name].previous))
-        after: Any = {**self.registry.snapshot().views, **self.registry.snapshot().services}
+        after = _records(self.registry.snapshot())
         assert after[name].live == before[name].previous
 
-    @rule(name=st.sampled_from([*NAMES, "s"]), version=st.sampled_from(["1.0.0", "1.1.0", "2.0.0"]))
+    @rule(name=st.sampled_from([*NAMES, "c", "d", "s"]), version=st.sampled_from(["1.0.0", "1.1.0", "2.0.0"]))
     def retire(self, name: str, version: str) -> None:
         """One version, if it may."""
         with suppress(ChangeRefused, NotFound):
@@ -212,6 +246,10 @@ class RegistryLives(RuleBasedStateMachine):
             for version in record.versions.values():
                 known = self.meanings.setdefault((record.name, version.version), version.fingerprint)
                 assert known == version.fingerprint == fingerprint(version.view)
+        for made in snapshot.on_demand.values():
+            for computes in made.versions.values():
+                known = self.meanings.setdefault((made.name, computes.version), computes.fingerprint)
+                assert known == computes.fingerprint
         for service in snapshot.services.values():
             for pinned in service.versions.values():
                 meant = (columns(snapshot, pinned.selections), pinned.full_names)
@@ -221,30 +259,30 @@ class RegistryLives(RuleBasedStateMachine):
     def pointers_are_at_versions_that_are_fed(self) -> None:
         """Live, previous and waiting."""
         snapshot = self.registry.snapshot()
-        records: list[ViewRecord | ServiceRecord] = [*snapshot.views.values(), *snapshot.services.values()]
-        for record in records:
+        for record in _records(snapshot).values():
             fed = {version.version for version in record.active}
             assert {record.live, record.previous, record.waiting} - {None} <= fed
             assert record.live not in (record.previous, record.waiting) if record.live else True
             if record.live is None:
                 assert record.previous is record.waiting is None
-                assert not fed or isinstance(record, ViewRecord), "what is removed and still read stays active"
+                assert not fed or not isinstance(record, ServiceRecord), "what is removed and still read stays active"
 
     @invariant()
     def what_is_read_is_active(self) -> None:
-        """By services."""
+        """By services and on-demand views."""
         snapshot = self.registry.snapshot()
         for name, version in readers(snapshot):
-            assert snapshot.views[name].versions[version].retired_at is None
+            assert snapshot.any_view(name).version(version).retired_at is None
 
     @invariant()
-    def services_read_the_columns_that_they_have(self) -> None:
+    def readers_read_the_columns_that_they_have(self) -> None:
         """Of the live version where it has them, else of the newest that was live or has caught up."""
         snapshot = self.registry.snapshot()
-        for service in snapshot.services.values():
-            for version in service.active:
+        reading: list[ServiceRecord | OnDemandRecord] = [*snapshot.services.values(), *snapshot.on_demand.values()]
+        for reader in reading:
+            for version in reader.active:
                 for (view, made_from), names in columns_by_version(version).items():
-                    record = snapshot.views[view]
+                    record: Any = snapshot.any_view(view)
                     read = record.versions[version.reads[view, made_from]]
                     own = record.versions[made_from]
                     same = [v for v in record.active if same_columns(own, v, names)]
@@ -280,7 +318,12 @@ class RegistryLives(RuleBasedStateMachine):
 
 def meaning(request: ResolvedRequest) -> list[tuple[str, str, str]]:
     """What a request's columns are: name, feature, and what makes its values."""
-    views = request.views
     return [
-        (c.name, c.feature.name, views[c.view].definition.column_fingerprints[c.feature.name]) for c in request.columns
+        (c.name, c.feature.name, request.owner(c).definition.column_fingerprints[c.feature.name])
+        for c in request.outputs
     ]
+
+
+def _records(snapshot: RegistrySnapshot) -> dict[str, Any]:
+    """The records of everything that has versions, by name."""
+    return {**snapshot.views, **snapshot.on_demand, **snapshot.services}
