@@ -4,6 +4,9 @@
 the same rows, runs in the same run where its environment is there: as it comes (it restarts a worker every thousand
 requests), and without that. The load is wrk with one thread and eight connections on the same cores, and a steady one
 at fixed rates.
+
+`python -m benchmarks.http --targets` takes a minute and a half: one view, 1 and 100 entities, both stores, each with
+the processor time of workers and Redis, which says something on a busy machine too.
 """
 
 from __future__ import annotations
@@ -13,12 +16,14 @@ import random
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 import headwater as hw
 from benchmarks.figures import Figure, Options, parser_of, publish
@@ -27,7 +32,7 @@ from benchmarks.peers.__main__ import FEAST, PEERS
 from benchmarks.peers.sides import Side
 from benchmarks.processes import ROOT, environment
 from benchmarks.projects import filled_project, random_features, write_tables
-from benchmarks.servers import redis_server
+from benchmarks.servers import core_seconds, redis_server
 from tests.servers.headwater_server import HeadwaterServer
 from tests.servers.ports import free_port
 from tests.servers.waiting import wait_until
@@ -76,6 +81,38 @@ def measure(options: Options) -> list[Figure]:
     return figures
 
 
+def measure_targets(options: Options) -> list[Figure]:
+    """What has a target, alone."""
+    seconds, rounds = 1.0 if options.quick else 6.0, options.runs or 2
+    figures, rng = [], random.Random(options.seed)
+    with tempfile.TemporaryDirectory() as scratch, redis_server() as redis:
+        place = Path(scratch)
+        tables = random_features(USERS, 1, options.seed)
+        for name, online in (("LMDB", None), ("Redis", {"url": f"redis://127.0.0.1:{redis.port}"})):
+            filled_project(place / name, list(range(USERS)), tables, online=online).close()
+            with headwater_server(place / name) as (server, key):
+                url = f"http://127.0.0.1:{server.port}{READ}"
+                for batch, wanted in WANTED.items():
+                    some = bodies(batch, {"features": ["view0:*"]}, rng)
+                    most(url, some, 1.0, place, key)
+                    for n in range(rounds):
+                        before = _worked(server), core_seconds(redis)
+                        found = most(url, some, seconds, place, key)
+                        requests = found.rate * seconds
+                        more = {
+                            "workers, µs of a core a request": 1e6 * (_worked(server) - before[0]) / requests,
+                            "Redis, µs": 1e6 * (core_seconds(redis) - before[1]) / requests,
+                        }
+                        what = f"{name}, a view of ten features, {batch} entities, round {n + 1}"
+                        figures += _figures(what, found, *wanted, more=more)
+    return figures
+
+
+def _worked(server: HeadwaterServer) -> float:
+    """Seconds of a core that the workers used so far."""
+    return sum(sum(psutil.Process(worker).cpu_times()[:2]) for worker in server.workers())
+
+
 def _headwater(
     name: str, folder: Path, batches: tuple[int, ...], seconds: float, place: Path, options: Options
 ) -> list[Figure]:
@@ -99,8 +136,15 @@ def _headwater(
     return figures
 
 
-def _figures(what: str, found: Measured, rate: float | None = None, p99: float | None = None) -> list[Figure]:
-    more = {"requests/s": round(found.rate), "p50 ms": found.p50, "p99.9 ms": found.p999, "errors": found.errors}
+def _figures(
+    what: str,
+    found: Measured,
+    rate: float | None = None,
+    p99: float | None = None,
+    more: Mapping[str, float] | None = None,
+) -> list[Figure]:
+    rates = {"requests/s": round(found.rate), "p50 ms": found.p50, "p99.9 ms": found.p999, "errors": found.errors}
+    more = {**rates, **(more or {})}
     mean = 1e6 / found.rate
     return [
         Figure(f"{what}: µs a request", mean, None, "µs", None if rate is None else 1e6 / rate, "value", more=more),
@@ -185,5 +229,11 @@ def _is_up(process: subprocess.Popen[bytes], port: int, log: Any) -> bool:
 
 
 if __name__ == "__main__":
-    given = parser_of("http", __doc__ or "").parse_args()
-    publish("http", Options(given.quick, given.seed, given.runs), measure, "HTTP")
+    parser = parser_of("http", __doc__ or "")
+    parser.add_argument("--targets", action="store_true", help="what has a target alone, without Feast")
+    given = parser.parse_args()
+    options = Options(given.quick, given.seed, given.runs)
+    if given.targets:
+        publish("http_targets", options, measure_targets, "HTTP, what has a target")
+    else:
+        publish("http", options, measure, "HTTP")
