@@ -24,7 +24,7 @@ from headwater.serving.forms import is_arrow, wants_arrow
 from headwater.serving.heads import Head, KnownHeads
 from headwater.serving.reads import check_width, count_read, features_of, included, too_late
 from headwater.serving.routes import LARGE
-from headwater.serving.values import entities, entity_count
+from headwater.serving.values import entities, entity_count, means_the_same
 from headwater.wire import names
 from headwater.wire.json_results import encoded_result
 
@@ -189,7 +189,9 @@ class Quick:
             given = self._reads.arguments(features, asked.full_names, snapshot)
             if given is None or entity_count(asked.entities) > app.settings.most_entities:
                 return None
-            plan = given.reader.plan_keys(entities(asked.entities, given.reader.join_keys))
+            keys, wanted = given.reader.join_keys, asked.entities
+            # a text that stands for an integer is refused by the reader: then this read is not plain
+            plan = given.reader.plan_keys(wanted if means_the_same(wanted, keys) else entities(wanted, keys))
             key = None if access.key is None else access.key.id
             if key is not None:
                 app.limits.enter(key)

@@ -12,6 +12,8 @@ from headwater.serving.answers import invalid
 from headwater.types import DType
 from headwater.wire.json_values import from_json
 
+_AS_IN_PYTHON = frozenset({"int32", "int64", "string", "bool"})
+
 
 def column(values: Any, dtype: DType | None, where: str, name: str = "") -> Any:
     """A list of values, or one for all rows, in Python values; as it is where its dtype is not known.
@@ -58,6 +60,13 @@ def entities(given: dict[str, Any] | list[Any], keys: Mapping[str, DType]) -> An
     if len(keys) == 1:
         return _key(next(iter(keys)), given, keys)
     return given
+
+
+def means_the_same(given: dict[str, Any] | list[Any], keys: Mapping[str, DType]) -> bool:
+    """Whether the entities of a request are in JSON what they are in Python, texts that stand for integers aside."""
+    return type(given) is dict and all(
+        type(values) is list and name in keys and keys[name].name in _AS_IN_PYTHON for name, values in given.items()
+    )
 
 
 def stream_entity_count(table: pa.Table, repeated: Mapping[str, Any]) -> int:

@@ -1,11 +1,10 @@
-"""Small reads that come at the same time share one round trip, and each key of them is read once."""
+"""Reads that come at the same time share one round trip, and each key of small ones is read once."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
@@ -23,6 +22,9 @@ Took: TypeAlias = Callable[[Rows | BaseException], None]
 Begin: TypeAlias = Callable[[Sequence[bytes], Callable[[Rows | None], None]], bool]
 MOST_KEYS = 512
 """Reads of more keys than this go alone; where so many have come together, those that follow wait for the next trip."""
+
+_SMALL = 16
+"""Keys up to which a read shares those that others ask for as well."""
 
 _LOOK = 0.1
 """Seconds after which a read that waits for another's round trip looks whether that is under way."""
@@ -124,34 +126,49 @@ class Coalescer:
 
 
 class _LoopTurn:
-    """The reads of one turn of an event loop, each with what takes its rows."""
+    """The reads of one turn of an event loop, each with what takes its rows.
+
+    Keys of small reads are asked for once; to look for those of larger ones among others costs more than to ask again.
+    """
 
     def __init__(self) -> None:
-        self.waiting: list[tuple[Sequence[bytes], Took]] = []
+        self._small: list[tuple[Sequence[bytes], Took]] = []
+        self._large: list[tuple[Sequence[bytes], Took]] = []
+        self._places: dict[bytes, int] = {}
         self.size = 0
 
     def add(self, keys: Sequence[bytes], took: Took) -> None:
-        self.waiting.append((keys, took))
+        (self._small if len(keys) <= _SMALL else self._large).append((keys, took))
         self.size += len(keys)
 
     def keys(self) -> Sequence[bytes]:
-        """Those of all, each once."""
-        if len(self.waiting) == 1:
-            return self.waiting[0][0]
-        return list(dict.fromkeys(chain.from_iterable(keys for keys, _ in self.waiting)))
+        """Those of all reads."""
+        if not self._small and len(self._large) == 1:
+            return self._large[0][0]
+        if not self._large and len(self._small) == 1:
+            return self._small[0][0]
+        self._places = {key: i for i, key in enumerate(dict.fromkeys(key for keys, _ in self._small for key in keys))}
+        asked = list(self._places)
+        for keys, _ in self._large:
+            asked += keys
+        return asked
 
-    def give(self, asked: Sequence[bytes], rows: Rows) -> None:
-        """Give each read its rows."""
-        if len(self.waiting) == 1:
-            self.waiting[0][1](rows)
+    def give(self, rows: Rows) -> None:
+        """Give each read its rows, of those under `keys()`."""
+        if len(self._small) + len(self._large) == 1:
+            for _, took in (*self._small, *self._large):
+                took(rows)
             return
-        found = dict(zip(asked, rows, strict=True))
-        for keys, took in self.waiting:
-            took([found[key] for key in keys])
+        places, start = self._places, len(self._places)
+        for keys, took in self._small:
+            took([rows[places[key]] for key in keys])
+        for keys, took in self._large:
+            took(rows[start : start + len(keys)])
+            start += len(keys)
 
     def fail(self, bad: BaseException) -> None:
         """Give each read the error."""
-        for _, took in self.waiting:
+        for _, took in (*self._small, *self._large):
             took(bad)
 
 
@@ -224,7 +241,7 @@ class AsyncCoalescer:
         if rows is None:
             self._run_in_task(loop, turn, keys)
         else:
-            turn.give(keys, rows)
+            turn.give(rows)
 
     def _run_in_task(self, loop: asyncio.AbstractEventLoop, turn: _LoopTurn, keys: Sequence[bytes]) -> None:
         task = loop.create_task(self._run(turn, keys))
@@ -240,7 +257,7 @@ class AsyncCoalescer:
             if not isinstance(bad, Exception):
                 raise
         else:
-            turn.give(keys, rows)
+            turn.give(rows)
 
 
 def _settle(coming: asyncio.Future[Rows], rows: Rows | BaseException) -> None:

@@ -52,6 +52,8 @@ ANY_TIME = 1 << 62
 
 
 _DROP = StalePolicy.DROP
+_AS_DISTINCT = frozenset({"string", "bytes", "int32", "int64"})
+"""Types of join keys of which two values are equal where their keys are."""
 
 
 class ClockCounts(msgspec.Struct, eq=False):
@@ -264,8 +266,8 @@ def _distinct(batch: EntityBatch, view: ViewReadPlan) -> tuple[list[bytes], list
     except OverflowError:
         refuse_wide({name: batch.values(name) for name in names})
         raise
-    # one text key is as distinct as its value, whose hash is often known; other values may be out of range, and no key
-    distinct: set[Any] = set(columns[0] if len(names) == 1 and space.may_be_long else found)
+    # one text or integer is as distinct as its key, and its hash cheaper: often known, or the number itself
+    distinct: set[Any] = set(columns[0] if len(names) == 1 and space.dtypes[0].name in _AS_DISTINCT else found)
     if not repeated and None not in distinct and len(distinct) == len(found):
         return found, None  # type: ignore[return-value]
     whole = [key for key in dict.fromkeys(found) if key is not None]

@@ -4,9 +4,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from headwater.errors import Unavailable
 from headwater.online.fetching.coalescing import MOST_KEYS, AsyncCoalescer, Coalescer
+from headwater.testing import SCALE
 
 
 class Slow:
@@ -88,6 +91,25 @@ def test_tasks_share_round_trips_and_get_their_own_rows_in_order():
         assert await asyncio.gather(*map(shared, lists)) == [rows_of(keys) for keys in lists]
         assert shared.trips == len(store.asked) < 8
         assert await shared([b"z"]) == rows_of([b"z"])
+
+    asyncio.run(run())
+
+
+@settings(max_examples=20 * SCALE, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 30), max_size=40), min_size=1, max_size=8))
+def test_reads_of_any_size_get_their_rows_and_keys_of_small_ones_are_read_once(lists):
+    asked = []
+
+    async def get(keys):
+        asked.append(list(keys))
+        return rows_of(keys)
+
+    async def run():
+        shared = AsyncCoalescer(get)
+        reads = [[b"%d" % number for number in numbers] for numbers in lists]
+        assert await asyncio.gather(*map(shared, reads)) == [rows_of(keys) for keys in reads]
+        if len(reads) > 1 and all(len(keys) <= 16 for keys in reads):
+            assert len(asked[0]) == len({key for keys in reads for key in keys})
 
     asyncio.run(run())
 
