@@ -59,6 +59,7 @@ _DOOR = {
     "LogDamaged": "errors",
     "LogMismatch": "errors",
     "MissingExtra": "errors",
+    "Model": "definitions.model",
     "NotFound": "errors",
     "OnDemandError": "errors",
     "OnDemandFeatureView": "definitions.on_demand",
@@ -97,7 +98,7 @@ _DOOR = {
     "transform": "definitions.transforms",
 }
 
-_MODULES = ("errors", "freshness", "skew", "testing")
+_MODULES = ("errors", "freshness", "mlflow", "skew", "testing")
 
 __all__ = [
     "AccessDenied",
@@ -151,6 +152,7 @@ __all__ = [
     "LogDamaged",
     "LogMismatch",
     "MissingExtra",
+    "Model",
     "NotFound",
     "OnDemandError",
     "OnDemandFeatureView",
@@ -187,13 +189,14 @@ __all__ = [
     "WriteTarget",
     "errors",
     "freshness",
+    "mlflow",
     "on_demand",
     "skew",
     "transform",
 ]
 
 if TYPE_CHECKING:
-    from headwater import errors, freshness, skew
+    from headwater import errors, freshness, mlflow, skew
     from headwater import testing as testing
     from headwater.advisor.comparator import FeatureStoreArchitectureComparator
     from headwater.advisor.profiles import FeatureStoreComponent, FeatureStoreType
@@ -211,6 +214,7 @@ if TYPE_CHECKING:
     from headwater.definitions.aggregation import Aggregation
     from headwater.definitions.entity import Entity
     from headwater.definitions.feature import Feature
+    from headwater.definitions.model import Model
     from headwater.definitions.on_demand import OnDemandFeatureView, RequestField, on_demand
     from headwater.definitions.service import FeatureService
     from headwater.definitions.sources import CSVSource, JSONSource, ParquetSource, PushSource, SQLSource, TableSource

@@ -12,6 +12,7 @@ import pyarrow as pa
 from headwater.client.calls import Call, Reply, json_body, reading
 from headwater.client.sessions import session_headers
 from headwater.clock import duration_argument, from_micros, instant_of
+from headwater.definitions.model import Model
 from headwater.errors import UsageError
 from headwater.online.reading.array_rows import python_column
 from headwater.online.reading.entities import EntityBatch, half_pair, key_array, refuse_wide
@@ -39,12 +40,14 @@ class Wanted:
     Attributes:
         features: references; None where a service is asked for.
         service: its name.
+        model: in place of a service a model's name; what is read is the service that it was logged with.
         full_names: whether columns are named `view__feature`; None: as the service says, else not.
     """
 
     features: tuple[str, ...] | None
     service: str | None
     full_names: bool | None
+    model: str | None = None
 
     @classmethod
     def of(cls, features: Any, full_names: bool | None) -> Wanted:
@@ -53,21 +56,24 @@ class Wanted:
         Raises:
             UsageError: objects: over HTTP there are names alone.
         """
+        if isinstance(features, Model):
+            return cls(None, None, full_names, str(features))
         if isinstance(features, str):
             return cls((features,), None, full_names) if ":" in features else cls(None, features, full_names)
         listed = features if isinstance(features, Iterable) and not isinstance(features, Mapping) else None
         items = tuple(listed) if listed is not None and not hasattr(features, "registered") else None
         if items is None or not all(isinstance(item, str) for item in items):
             raise UsageError(
-                "features: over HTTP give references such as ['weather:temp'] or the name of a service; objects mean "
-                "versions of a registry that a client does not have"
+                "features: over HTTP give references such as ['weather:temp'] or the name of a service, or a "
+                "hw.Model; other objects mean versions of a registry that a client does not have"
             )
         return cls(items, None, full_names)
 
     @property
     def fields(self) -> dict[str, Any]:
         """The fields of a request."""
-        fields: dict[str, Any] = {"service": self.service} if self.features is None else {"features": self.features}
+        named = {"features": self.features, "service": self.service, "model": self.model}
+        fields: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
         if self.full_names is not None:
             fields["full_names"] = self.full_names
         return fields

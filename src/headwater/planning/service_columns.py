@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any, ClassVar
 
+from headwater.definitions.model import Model
 from headwater.definitions.service import FeatureService
 from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.errors import NotFound, UsageError, VersionNotFound
@@ -71,6 +72,9 @@ def service_version(snapshot: RegistrySnapshot, features: Any, *, history: bool 
         return snapshot.service(registered.name).version(registered.version)
     if isinstance(features, FeatureService):
         return _version_of_service(snapshot, features, history)
+    if isinstance(features, Model):
+        logged = snapshot.model(features.name, features.version)
+        return snapshot.service(logged.service).version(logged.service_version)
     if isinstance(features, str):
         reference = parse_reference(features)
         if reference.feature is None:

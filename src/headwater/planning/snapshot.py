@@ -18,6 +18,7 @@ from headwater.errors import (
     EntityNotFound,
     FeatureServiceNotFound,
     FeatureViewNotFound,
+    NotFound,
     VersionNotFound,
     brief,
     listing,
@@ -375,6 +376,26 @@ class ServiceRecord(_Record, Value, frozen=True):
         return tuple(sorted(alive, key=lambda v: version_key(v.version)))
 
 
+class ModelVersion(Value, frozen=True):
+    """A model as it was logged.
+
+    Attributes:
+        name, version: the model's; versions are numbered from 1.
+        service, service_version: what it takes.
+        uri: where the model is.
+        training_set: `name@version` of what it was trained on, where that is known.
+        logged_at: when (UTC).
+    """
+
+    name: str
+    version: int
+    service: str
+    service_version: str
+    uri: str
+    training_set: str | None
+    logged_at: datetime
+
+
 class RegistrySnapshot(Value, frozen=True):
     """Everything that is registered, at one revision."""
 
@@ -384,6 +405,23 @@ class RegistrySnapshot(Value, frozen=True):
     views: Mapping[str, ViewRecord] = msgspec.field(default_factory=dict)
     services: Mapping[str, ServiceRecord] = msgspec.field(default_factory=dict)
     on_demand: Mapping[str, OnDemandRecord] = msgspec.field(default_factory=dict)
+    models: Mapping[str, Mapping[int, ModelVersion]] = msgspec.field(default_factory=dict)
+
+    def model(self, name: str, version: int | None = None) -> ModelVersion:
+        """A model that was logged, the newest version by default.
+
+        Raises:
+            NotFound: nobody logged it, with the nearest name.
+            VersionNotFound: naming the versions there are.
+        """
+        found = self.models.get(name)
+        if not found:
+            there = f"; logged models: {listing(self.models)}" if self.models else "; hw.mlflow.log_model logs one"
+            raise NotFound(f"no model {brief(name)} was logged{nearest(name, self.models)}{there}")
+        wanted = max(found) if version is None else version
+        if wanted not in found:
+            raise VersionNotFound(f"model {name!r} has no version {wanted}; it has {listing(sorted(found))}")
+        return found[wanted]
 
     def any_view(self, name: str) -> ViewRecord | OnDemandRecord:
         """The record of a view or an on-demand view.

@@ -75,11 +75,17 @@ _API_KEYS = (
 # versions of another kind, `on_demand`, which former releases do not know
 _ON_DEMAND: tuple[str, ...] = ()
 
+_MODELS = (
+    "CREATE TABLE registry_model (name VARCHAR(128) NOT NULL, version INTEGER NOT NULL, "
+    "service VARCHAR(255) NOT NULL, service_version VARCHAR(64) NOT NULL, uri TEXT NOT NULL, training_set TEXT, "
+    "logged_at BIGINT NOT NULL, PRIMARY KEY (name, version))",
+)
+
 MIGRATIONS = Migrations(
     "registry",
     "registry_schema",
     "INSERT INTO registry_schema (version, applied_at) VALUES (:version, :now)",
-    (_FIRST, _RUNS, _FILES, _FORCING, _FAILURES, _READS, _WRITTEN, _API_KEYS, _ON_DEMAND),
+    (_FIRST, _RUNS, _FILES, _FORCING, _FAILURES, _READS, _WRITTEN, _API_KEYS, _ON_DEMAND, _MODELS),
 )
 """In SQL that SQLite and PostgreSQL both take."""
 

@@ -11,7 +11,7 @@ from headwater.clock import Clock, system_clock, to_micros
 from headwater.database.database import Database
 from headwater.deferred import deferred
 from headwater.errors import RegistryConflict, RegistryError, UsageError, brief
-from headwater.planning.snapshot import RegistrySnapshot
+from headwater.planning.snapshot import ModelVersion, RegistrySnapshot
 from headwater.planning.watermark import Watermark
 from headwater.registry.migrations import migrate
 from headwater.registry.reader import REFRESH, RegistryReader
@@ -19,9 +19,10 @@ from headwater.registry.reader import REFRESH, RegistryReader
 if TYPE_CHECKING:
     from headwater.planning.plan import Plan
     from headwater.planning.stages import Stage
-    from headwater.registry import api_keys, writes
+    from headwater.registry import api_keys, models, writes
 else:
     api_keys = deferred("headwater.registry.api_keys")
+    models = deferred("headwater.registry.models")
     writes = deferred("headwater.registry.writes")
 
 
@@ -183,6 +184,34 @@ class FeatureRegistry(RegistryReader):
         if not written:
             raise RegistryConflict.since(f"registry {self.database.place}", revision)
         return self.refresh()
+
+    def log_model(
+        self,
+        name: str,
+        service: tuple[str, str],
+        *,
+        uri: str,
+        training_set: str | None,
+        now: datetime,
+        who: str = "",
+    ) -> ModelVersion:
+        """Register a model as the next version of its name, with the version of the service that it takes.
+
+        Args:
+            name: the model's.
+            service: name and version of the service.
+            uri: where the model is.
+            training_set: `name@version` of what it was trained on; None: not known.
+            now: when it was logged (UTC).
+            who: for the change log.
+
+        Raises:
+            StoreReadOnly, StorageFull, Unavailable: what the database said.
+        """
+        self.make()
+        made = models.add_model(self, name, service, uri=uri, training_set=training_set, now=now, who=who)
+        self.refresh()
+        return made
 
     def get_or_set(self, name: str, value: str | None = None) -> str:
         """A setting's value, stored once and for all by whoever asks first.

@@ -17,6 +17,7 @@ from headwater.definitions.serialize import FORMAT, entity_from_dict, view_from_
 from headwater.errors import FormatError, HeadwaterError, brief, printable
 from headwater.planning.snapshot import (
     Kind,
+    ModelVersion,
     OnDemandRecord,
     OnDemandVersion,
     RegistrySnapshot,
@@ -44,6 +45,10 @@ _DAMAGE = (
 _VERSIONS = (
     "SELECT kind, name, version, definition, automatic, held, log_head, revision, created_at, updated_at, retired_at, "
     "caught_up, reads FROM registry_version"
+)
+_MODELS = (
+    "SELECT name, version, service, service_version, uri, training_set, logged_at FROM registry_model "
+    "ORDER BY name, version"
 )
 _POINTERS = "SELECT kind, name, live, previous, waiting, written FROM registry_pointer ORDER BY name"
 
@@ -105,7 +110,15 @@ def read_snapshot(reads: Reads, project: str, known: RegistrySnapshot | None = N
                 on_demand[row.name] = OnDemandRecord(row.name, versions, *where)
             else:
                 services[row.name] = ServiceRecord(row.name, versions, *where)
-    return RegistrySnapshot(project, revision, found, views, services, on_demand)
+    return RegistrySnapshot(project, revision, found, views, services, on_demand, _models(reads))
+
+
+def _models(reads: Reads) -> dict[str, dict[int, ModelVersion]]:
+    found: dict[str, dict[int, ModelVersion]] = {}
+    for row in reads.rows(_MODELS):
+        made = (row.name, row.version, row.service, row.service_version, row.uri, row.training_set)
+        found.setdefault(row.name, {})[row.version] = ModelVersion(*made, from_micros(row.logged_at))
+    return found
 
 
 def _link(*kinds: dict[str, dict[str, Any]]) -> None:

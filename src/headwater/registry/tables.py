@@ -158,6 +158,19 @@ run_failures = Table(
     Column("error", Text, nullable=False),
 )
 
+# models that were logged, each with the version of the service that it takes
+models = Table(
+    "registry_model",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("service", String(255), nullable=False),
+    Column("service_version", String(64), nullable=False),
+    Column("uri", Text, nullable=False),
+    Column("training_set", Text),
+    Column("logged_at", BigInteger, nullable=False),
+)
+
 # keys of the HTTP server: of each its digest alone
 api_keys = Table(
     "registry_api_key",

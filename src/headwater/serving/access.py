@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from headwater.cached_value import CachedValue
 from headwater.clock import Clock
+from headwater.definitions.model import Model
 from headwater.errors import AccessDenied
 from headwater.event_loops import LOOKUPS
 from headwater.planning.references import parse_reference
@@ -93,6 +94,19 @@ class Access:
         bare = name.partition("@")[0]
         if bare not in snapshot.services:
             self._visible(snapshot).service(bare)
+
+    def check_model(self, snapshot: RegistrySnapshot, model: Model) -> None:
+        """Refuse a model whose service the patterns do not cover, or that nobody logged: both in the same words.
+
+        Raises:
+            AccessDenied: they do not.
+        """
+        if not self.limited:
+            return
+        versions = snapshot.models.get(model.name, {})
+        logged = versions.get(max(versions, default=0) if model.version is None else model.version)
+        if logged is None or not self.sees_service(snapshot, f"{logged.service}@{logged.service_version}"):
+            raise forbidden()
 
     @property
     def limited(self) -> bool:

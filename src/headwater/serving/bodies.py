@@ -22,6 +22,7 @@ class Disconnected(Exception):
 class _ReadFields(msgspec.Struct, forbid_unknown_fields=True):
     features: list[str] | None = None
     service: str | None = None
+    model: str | None = None
     request: dict[str, Any] = {}
     consistency: str | None = None
     stale: str = "flag"

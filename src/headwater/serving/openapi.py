@@ -39,6 +39,7 @@ _DESCRIBED = {
     "entities": "columns of join keys (a single value is repeated), a list of objects, or for one join key its values",
     "features": "references such as 'weather:temp' or 'weather:*'; either these or a service",
     "service": "the name of a feature service, 'name' or 'name@version'",
+    "model": "in place of a service the name of a logged model, 'name' or 'name@version': that model's service",
     "request": "values for on-demand features: field → one value for all entities, or a list with one for each",
     "consistency": "what the read may miss; null: eventual",
     "stale": "what happens to values older than their freshness SLA",

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from headwater.async_store import AsyncFeatureStore
+from headwater.definitions.model import Model
 from headwater.errors import Unavailable, brief
 from headwater.online.reading.result import OnlineResult
 from headwater.online.session import Session
@@ -115,14 +116,17 @@ def check_width(body: ReadBody | ReadStream) -> None:
 
 
 def features_of(body: ReadBody | ReadStream) -> Any:
-    """What a request reads: references, or the name of a service.
+    """What a request reads: references, the name of a service, or a model.
 
     Raises:
-        Refused: 400: neither, or both.
+        Refused: 400: none, or several.
     """
-    if (body.features is None) == (body.service is None):
-        raise invalid("give either features (a list of references such as 'weather:temp') or service (a name)")
-    return body.service if body.features is None else body.features
+    given = [value for value in (body.features, body.service, body.model) if value is not None]
+    if len(given) != 1:
+        raise invalid(
+            "give one of features (a list of references such as 'weather:temp'), service (a name) and model (a name)"
+        )
+    return given[0] if body.model is None else Model.of(body.model)
 
 
 @lru_cache(maxsize=64)

@@ -12,6 +12,7 @@ import msgspec
 import pyarrow as pa
 
 from headwater.async_store import AsyncFeatureStore
+from headwater.definitions.model import Model
 from headwater.errors import UsageError
 from headwater.event_loops import LOOKUPS, READS, REPORTS, WRITES, Threads
 from headwater.offline.log.requests import Request as LogRequest
@@ -152,6 +153,8 @@ class Routes:
                 request.access.check_features(snapshot, body.features)
             if body.service is not None:
                 request.access.check_service(snapshot, body.service)
+            if body.model is not None:
+                request.access.check_model(snapshot, Model.of(body.model))
         return await read_features(
             self.store,
             body,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from headwater.definitions.model import Model
 from headwater.errors import HeadwaterError
 from headwater.planning.references import parse_reference
 from headwater.planning.resolve import (
@@ -191,8 +192,9 @@ def _follow_service(
         stays = _cut(resolve(snapshot, f"{name}@{version}", full_names=full_names), request)
     if record is None or stays is None:
         return Followed(_stays(snapshot, request))
-    by_name = isinstance(features, str) and parse_reference(features).version is None
-    if not by_name or record.live == version:
+    model = isinstance(features, Model)
+    by_name = features.version is None if model else isinstance(features, str) and not parse_reference(features).version
+    if not by_name or (record.live == version and not model):
         return Followed(stays)
     try:
         newer = resolve(snapshot, features, full_names=full_names)

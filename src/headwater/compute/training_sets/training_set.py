@@ -45,6 +45,11 @@ class TrainingSet(TrainingRows):
         return TrainingRows, (self.path, self.manifest)
 
     @property
+    def context(self) -> StoreContext:
+        """The parts and settings of its store, for what is built on a set."""
+        return self._context
+
+    @property
     def name(self) -> str:
         """The set's name."""
         return self.manifest.name
