@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup servers demo test test-deep test-lowest bench bench-http bench-peers lint format docs site lock clean
+.PHONY: help setup servers torch demo test test-deep test-lowest bench bench-http bench-peers lint format docs site lock clean
 
 BIN := .venv/bin
 PLUGIN := $(wildcard tests/plugin/pyproject.toml)
@@ -15,14 +15,17 @@ setup: .venv/.stamp ## make .venv, the development environment
 servers: ## install the servers that the tests start, where they are missing (Debian, as root)
 	scripts/servers.sh
 
+torch: .venv/.stamp ## install PyTorch for CPUs in the user's cache, where it is missing: one page of the docs needs it
+	scripts/torch_cpu.sh "$${XDG_CACHE_HOME:-$$HOME/.cache}/headwater/torch-$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
+
 demo: .venv-demo/.stamp ## run the demo on real data: the core and what the demo needs, nothing else
 	.venv-demo/bin/python demo/run.py
 
-test: lint servers ## check style, types and layers, then run all tests
+test: lint servers torch ## check style, types and layers, then run all tests
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n 3 --dist worksteal --timeout 300 --reruns 1 --max-suite-reruns 5 --durations 40
 	$(if $(wildcard src/headwater/cli/__init__.py),$(BIN)/python scripts/cli_reference.py --check)
 
-test-deep: lint servers ## the same with 50 times the rounds (hours)
+test-deep: lint servers torch ## the same with 50 times the rounds (hours)
 	env -u PYTHONDONTWRITEBYTECODE HEADWATER_TEST_SCALE=50 HEADWATER_KILLS=50 HEADWATER_FORK_SECONDS=20 $(BIN)/pytest -n 2 --dist worksteal --timeout 3000
 
 test-lowest: .venv-lowest/.stamp ## run the unit tests on the lowest versions that pyproject.toml allows

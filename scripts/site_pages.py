@@ -20,6 +20,7 @@ REFERENCE = {
         "Entities, features, views, services, and the sources that they read.",
         [
             *("Entity", "Feature", "Aggregation", "FeatureKind", "FeatureView", "FeatureSelection", "FeatureService"),
+            *("on_demand", "OnDemandFeatureView", "RequestField"),
             *("ParquetSource", "CSVSource", "JSONSource", "SQLSource", "TableSource", "PushSource"),
         ],
     ),
@@ -41,7 +42,7 @@ REFERENCE = {
         "Training sets that were saved: their rows, their parts, and what a check of one finds.",
         [
             *("TrainingSet", "TrainingRows", "TrainingSetReport", "TrainingSetVerdict"),
-            *("ChangedColumn", "InputChange", "InputChangeKind"),
+            *("ChangedColumn", "InputChange", "InputChangeKind", "Model", "LoggedModel", "mlflow"),
         ],
     ),
     "Reports": (
