@@ -1,4 +1,4 @@
-"""The page about PyTorch, in a process that has it: it is kept outside of the tests' environment, which it would double."""
+"""The page about PyTorch, in a process that has it: the tests' own environment would be twice as large with it."""
 
 from __future__ import annotations
 
