@@ -22,7 +22,7 @@ from headwater.serving.answers import Answer, stopping
 from headwater.serving.bodies import ReadBody, decoded
 from headwater.serving.forms import is_arrow, wants_arrow
 from headwater.serving.heads import Head, KnownHeads
-from headwater.serving.reads import check_width, count_read, features_of, included, too_late
+from headwater.serving.reads import check_allowed, check_width, count_read, features_of, included, too_late
 from headwater.serving.routes import LARGE
 from headwater.serving.values import entities, entity_count, means_the_same
 from headwater.wire import names
@@ -182,10 +182,7 @@ class Quick:
             check_width(asked)
             features, include, snapshot = features_of(asked), included(asked.include), self._reads.snapshot
             if snapshot is not None and access.limited:
-                if asked.service is None:
-                    access.check_features(snapshot, features)
-                else:
-                    access.check_service(snapshot, features)
+                check_allowed(access, snapshot, asked)
             given = self._reads.arguments(features, asked.full_names, snapshot)
             if given is None or entity_count(asked.entities) > app.settings.most_entities:
                 return None

@@ -13,6 +13,8 @@ from headwater.definitions.model import Model
 from headwater.errors import Unavailable, brief
 from headwater.online.reading.result import OnlineResult
 from headwater.online.session import Session
+from headwater.planning.snapshot import RegistrySnapshot
+from headwater.serving.access import Access
 from headwater.serving.answers import Answer, invalid, too_large
 from headwater.serving.bodies import ReadBody, ReadStream
 from headwater.serving.deadlines import Deadlines
@@ -113,6 +115,21 @@ def check_width(body: ReadBody | ReadStream) -> None:
     if body.features is not None and len(body.features) > MOST_COLUMNS:
         found = f"{len(body.features):,} in one request, at most {MOST_COLUMNS:,}"
         raise too_large(f"features: {found}: read them in parts")
+
+
+def check_allowed(access: Access, snapshot: RegistrySnapshot, body: ReadBody | ReadStream) -> None:
+    """Refuse a read of what a key's patterns do not cover.
+
+    Raises:
+        AccessDenied: they do not.
+        NotFound: they do, and nobody registered it.
+    """
+    if body.features is not None:
+        access.check_features(snapshot, body.features)
+    if body.service is not None:
+        access.check_service(snapshot, body.service)
+    if body.model is not None:
+        access.check_model(snapshot, Model.of(body.model))
 
 
 def features_of(body: ReadBody | ReadStream) -> Any:

@@ -12,7 +12,6 @@ import msgspec
 import pyarrow as pa
 
 from headwater.async_store import AsyncFeatureStore
-from headwater.definitions.model import Model
 from headwater.errors import UsageError
 from headwater.event_loops import LOOKUPS, READS, REPORTS, WRITES, Threads
 from headwater.offline.log.requests import Request as LogRequest
@@ -32,7 +31,7 @@ from headwater.serving.kept_status import exposed, kept_status
 from headwater.serving.metrics import Metrics
 from headwater.serving.openapi import document
 from headwater.serving.page import POLICY, page
-from headwater.serving.reads import check_width, read_features
+from headwater.serving.reads import check_allowed, check_width, read_features
 from headwater.serving.settings import ServerSettings
 from headwater.serving.writes import change_rows
 from headwater.wire import names
@@ -149,12 +148,7 @@ class Routes:
         check_width(body)
         if request.access.limited:
             snapshot = await self._snapshot()
-            if body.features is not None:
-                request.access.check_features(snapshot, body.features)
-            if body.service is not None:
-                request.access.check_service(snapshot, body.service)
-            if body.model is not None:
-                request.access.check_model(snapshot, Model.of(body.model))
+            check_allowed(request.access, snapshot, body)
         return await read_features(
             self.store,
             body,
