@@ -17,6 +17,7 @@ NAMES = (
     "read_beside_writes",
     "materialize",
     "history",
+    "training_sets",
     "windows_history",
     "windows_online",
     "csv_files",

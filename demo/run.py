@@ -62,6 +62,7 @@ def main() -> None:
     with hw.FeatureStore(HERE, clock=lambda: NOW) as store:
         define(store)
         training = join(store, dataset)
+        verify(store)
         predict = learn(training, dataset)
         materialize(store)
         departures = training[training[TIME] >= LAST_DAY][FLIGHT].reset_index(drop=True)
@@ -79,19 +80,29 @@ def define(store: hw.FeatureStore) -> None:
 
 def join(store: hw.FeatureStore, dataset: Dataset) -> pd.DataFrame:
     """The training set of all flights: what was known when each was due to leave."""
-    with step("Join the training set: what was known at each scheduled departure"):
+    with step("Join the training set, and save it: what was known at each scheduled departure"):
         spine = pq.read_table(dataset.flights, columns=FLIGHT)
-        result = store.get_historical_features(spine, "delay_model", timestamp_column=TIME)
-        training = result.to_pandas()
+        saved = store.save_training_set("delays", spine, "delay_model", labels=["arr_late"], timestamp_column=TIME)
+        training = saved.to_pandas()
         counts = ("matched", "no_row", "expired", "not_known", "same_instant")
         table(
             f"{len(spine):,} flights in, {len(training):,} rows out; how the views answered",
             ["view", *counts],
-            [(name, *(f"{view[c]:,}" for c in counts)) for name, view in result.metadata.views.items()],
+            [(view.label, *(f"{view.counts[c]:,}" for c in counts)) for view in saved.manifest.views],
         )
-        for warning in result.metadata.warnings:
+        for warning in saved.manifest.warnings:
             warn(warning)
+        say(f"{saved}: {saved.file.stat().st_size / 1e6:.1f} MB, service {saved.manifest.service}")
     return training
+
+
+def verify(store: hw.FeatureStore) -> None:
+    """Rebuild the saved set, and compare every value."""
+    with step("Verify the training set: rebuilt from the sources, value by value"):
+        report = store.training_set("delays").verify()
+        say(str(report))
+        if not report.same:
+            sys.exit(1)
 
 
 def learn(training: pd.DataFrame, dataset: Dataset) -> Predict:

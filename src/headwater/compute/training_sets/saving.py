@@ -10,12 +10,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from headwater.clock import from_micros
 from headwater.compute.context import StoreContext
 from headwater.compute.reading.historical import historical
 from headwater.compute.training_sets.source_state import source_state
 from headwater.compute.training_sets.training_set import TrainingSet
-from headwater.definitions.sources import SQLSource
+from headwater.definitions.sources import Source, SQLSource
+from headwater.definitions.view_tables import ViewTable
 from headwater.errors import SourceError, UsageError, listing, nearest
 from headwater.observer import Progress
 from headwater.offline.base import HistoryRequest, ViewInput
@@ -111,7 +114,7 @@ def save(
                     request.spine is not None,
                 ),
                 columns=columns,
-                views=tuple(_view(view, sources[i], result) for i, view in enumerate(request.views)),
+                views=tuple(_view(view, sources[i], result, context) for i, view in enumerate(request.views)),
                 functions=tuple(map(_function, resolved.functions)),
                 log=SavedLog(context.log_id, request.log_position),
                 engine=type(context.engine).__name__.removesuffix("Engine").lower(),
@@ -229,19 +232,39 @@ def _function(function: ResolvedFunction) -> SavedFunction:
     return SavedFunction(function.label, function.name, function.version, function.definition.fingerprint)
 
 
-def _view(given: ViewInput, source: SavedSource | None, result: HistoryResult) -> SavedView:
-    view, log = given.view, given.log
-    return SavedView(
+def _view(given: ViewInput, source: SavedSource | None, result: HistoryResult, context: StoreContext) -> SavedView:
+    view = given.view
+    saved = SavedView(
         view.label,
         view.name,
         view.version,
         view.definition.fingerprint,
         {key.name: key.column for key in view.keys},
         source,
-        0 if log is None else sum(rows_after(part, 0) for part in log.parts),
+        rows_of_log(given),
         deletes_of(given),
         dict(result.metadata.views.get(view.label, {})),
     )
+    return replace(saved, reads=tuple(_read_views(context, given.source)))
+
+
+def _read_views(context: StoreContext, source: Source | None) -> Iterator[SavedView]:
+    """The views whose rows a query reads."""
+    for table in source.tables.values() if isinstance(source, SQLSource) else ():
+        rows = table.rows if isinstance(table, ViewTable) else None
+        if rows is None:
+            yield from _read_views(context, table)
+            continue
+        view = rows.view
+        own = None if rows.source is None else source_state(context, rows.source)
+        saved = SavedView(view.label, view.name, view.version, view.definition.fingerprint, {}, own)
+        counted = replace(saved, log_rows=rows_of_log(rows), deletes=deletes_of(rows))
+        yield replace(counted, reads=tuple(_read_views(context, rows.source)))
+
+
+def rows_of_log(given: ViewInput) -> int:
+    """How many rows of the offline log a view takes."""
+    return 0 if given.log is None else sum(rows_after(part, 0) for part in given.log.parts)
 
 
 def deletes_of(given: ViewInput) -> int:

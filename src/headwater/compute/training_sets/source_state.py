@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 
 from headwater.compute.context import StoreContext
 from headwater.compute.training_sets.report import InputChangeKind
-from headwater.definitions.sources import PushSource, Source, TableSource
+from headwater.definitions.sources import PushSource, Source, SQLSource, TableSource
+from headwater.definitions.view_tables import ViewTable
 from headwater.digests import blake2b
 from headwater.offline.files.locations import is_remote
 from headwater.offline.training_sets.manifest import SavedFile, SavedSource
@@ -45,13 +46,26 @@ def source_state(context: StoreContext, source: Source, known: SavedSource | Non
         for batch in table.combine_chunks().to_batches():
             digest.add(batch)
         return SavedSource(source.kind, where, digest=digest.hexdigest(), rows=table.num_rows)
-    listed = context.engine.list_files(source)
+    listed = _listed(context, source)
     if listed is None:
         return SavedSource(source.kind, where)
     before = {file.path: file for file in (known.files or () if known is not None else ())}
     return SavedSource(
         source.kind, where, tuple(_saved(context.settings.folder, file, before.get(file.path)) for file in listed)
     )
+
+
+def _listed(context: StoreContext, source: Source) -> list[FileIdentity] | None:
+    """The files of a source; of a query those of its tables, as far as these are of files."""
+    listed = context.engine.list_files(source)
+    if listed is not None or not isinstance(source, SQLSource):
+        return None if listed is None else list(listed)
+    found: dict[str, FileIdentity] = {}
+    for table in source.tables.values():
+        if isinstance(table, (TableSource, ViewTable)):
+            continue
+        found |= {file.path: file for file in _listed(context, table) or ()}
+    return list(found.values()) or None
 
 
 def _saved(folder: Path, file: FileIdentity, before: SavedFile | None) -> SavedFile:

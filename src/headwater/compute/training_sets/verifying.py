@@ -97,8 +97,7 @@ class _Check:
         made = self._made
         views = [view for view in made.views if self._is_defined(view)]
         for view in views:
-            self._look_at_source(view)
-            self._look_at_log(view)
+            self._look_at(view)
         functions = [function for function in made.functions if self._is_defined(function)]
         self._rebuild([*views, *functions])
         names = {c.name: c.reference for c in made.columns}
@@ -181,6 +180,14 @@ class _Check:
         self._not_rebuilt |= dict.fromkeys(mine, why)
         return False
 
+    def _look_at(self, saved: SavedView) -> None:
+        """What of a view's inputs is other than it was, and of the views whose rows its query reads."""
+        self._look_at_source(saved)
+        self._look_at_log(saved)
+        for read in saved.reads:
+            if self._is_defined(read):
+                self._look_at(read)
+
     def _look_at_source(self, saved: SavedView) -> None:
         version = self._snapshot.view(saved.name).version(saved.version)
         if saved.source is None:
@@ -203,7 +210,7 @@ class _Check:
         record = self._snapshot.view(saved.name)
         view = whole_view(record, record.version(saved.version))
         purges = context.log.purges_after(saved.name, self._until)
-        if purges:
+        if purges and saved.keys:
             self._purged.append((saved, PurgedKeys(purges, context.log.digests.all)))
         try:
             log = view_input(context, view, self._until).log

@@ -66,6 +66,7 @@ class SavedView(Value, frozen=True):
         log_rows: rows of the offline log that were there for it, up to the manifest's position.
         deletes: deletes and purges of its keys up to that position.
         counts: how the join went: `matched`, `no_row`, `expired`, `not_known` and so on.
+        reads: the views whose rows its query reads, without keys or counts.
     """
 
     label: str
@@ -77,6 +78,7 @@ class SavedView(Value, frozen=True):
     log_rows: int = 0
     deletes: int = 0
     counts: Mapping[str, int] = msgspec.field(default_factory=dict)
+    reads: tuple[SavedView, ...] = ()
 
 
 class SavedFunction(Value, frozen=True):
