@@ -1,9 +1,9 @@
-"""Training sets of 1M rows x 50 features: saved, loaded and verified, beside the same join written by plain `to_parquet`.
+"""Training sets of 1M rows x 50 features: saved, loaded and verified, beside the same join in plain `to_parquet`.
 
 Saving is beside `get_historical_features(…).to_parquet(path)` of the same features, so that the difference is what the
 manifest costs: digests, statistics, the state of the sources. Loading is beside `pandas.read_parquet` of the same file,
-and verifying beside the same join consumed once more. Each measurement is in a process of its own, by turns; CPU seconds
-tell more than the clock where others use the cores.
+and verifying beside the same join consumed once more. Each measurement is in a process of its own, by turns; CPU
+seconds tell more than the clock where others use the cores.
 """
 
 from __future__ import annotations
