@@ -15,9 +15,9 @@ from msgspec.structs import replace
 from headwater.clock import from_micros
 from headwater.compute.context import StoreContext
 from headwater.compute.reading.historical import historical
-from headwater.compute.training_sets.source_state import source_state
+from headwater.compute.training_sets.source_state import COMPUTED, source_state
 from headwater.compute.training_sets.training_set import TrainingSet
-from headwater.definitions.sources import Source, SQLSource
+from headwater.definitions.sources import Source
 from headwater.definitions.view_tables import ViewTable
 from headwater.errors import SourceError, UsageError, listing, nearest
 from headwater.observer import Progress
@@ -215,7 +215,7 @@ def _is_computed(owner: ResolvedView | ResolvedFunction, column: OutputColumn | 
     aggregation = owner.view.aggregations_by_name.get(column.feature.name)
     if aggregation is not None:
         return aggregation.function in _ROUNDED
-    return isinstance(owner.view.source, SQLSource)
+    return isinstance(owner.view.source, COMPUTED)
 
 
 def _selection(resolved: ResolvedRequest, column: OutputColumn | ComputedColumn) -> PinnedSelection:
@@ -250,7 +250,7 @@ def _view(given: ViewInput, source: SavedSource | None, result: HistoryResult, c
 
 def _read_views(context: StoreContext, source: Source | None) -> Iterator[SavedView]:
     """The views whose rows a query reads."""
-    for table in source.tables.values() if isinstance(source, SQLSource) else ():
+    for table in source.tables.values() if isinstance(source, COMPUTED) else ():
         rows = table.rows if isinstance(table, ViewTable) else None
         if rows is None:
             yield from _read_views(context, table)

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from headwater.compute.context import StoreContext
 from headwater.compute.training_sets.report import InputChangeKind
 from headwater.definitions.sources import PushSource, Source, SQLSource, TableSource
+from headwater.definitions.transforms import TransformSource
 from headwater.definitions.view_tables import ViewTable
 from headwater.digests import blake2b
 from headwater.offline.files.locations import is_remote
@@ -21,7 +22,8 @@ from headwater.offline.training_sets.values_digest import ValuesDigest
 from headwater.planning.files import FileIdentity
 from headwater.planning.tables import as_table
 
-_CHUNK = 1 << 20
+COMPUTED = (SQLSource, TransformSource)
+"""Sources whose rows are computed from those of others, their `tables`."""
 _TAIL = 8
 _MAGIC = b"PAR1"
 
@@ -58,7 +60,7 @@ def source_state(context: StoreContext, source: Source, known: SavedSource | Non
 def _listed(context: StoreContext, source: Source) -> list[FileIdentity] | None:
     """The files of a source; of a query those of its tables, as far as these are of files."""
     listed = context.engine.list_files(source)
-    if listed is not None or not isinstance(source, SQLSource):
+    if listed is not None or not isinstance(source, COMPUTED):
         return None if listed is None else list(listed)
     found: dict[str, FileIdentity] = {}
     for table in source.tables.values():

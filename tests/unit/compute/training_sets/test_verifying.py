@@ -335,3 +335,31 @@ def test_entities_that_became_known(tmp_path):
         write_files(project.folder, [*FILE_ROWS, ("new", 1, 1.0, 1, 0)])
         report = saved.verify()
         assert not report.same and changes(report) == {("files", KIND.ROWS_ADDED), ("", KIND.ENTITIES)}
+
+
+def test_what_a_query_over_views_reads_is_named(tmp_path):
+    derived = hw.FeatureView(
+        "derived",
+        entity=THING,
+        source=hw.SQLSource(
+            "SELECT w.thing, w.event_time, w.p + 1 AS more, w.known_at FROM w",
+            tables={"w": PUSHED},
+            event_time="event_time",
+            created_time="known_at",
+        ),
+        features=[hw.Feature("more", hw.Float64)],
+    )
+    project = Project(tmp_path / "p").filled()
+    with project.store as store:
+        store.apply([derived])
+        saved = store.save_training_set("things", spine(), ["derived:more"])
+        (view,) = saved.manifest.views
+        assert [(read.name, read.log_rows) for read in view.reads] == [("pushed", 24)]
+        project.push("pushed", [("a", 1, 99.0)])
+        assert saved.verify().same and not saved.verify().changes
+        store.delete("pushed", ["a"], purge=True)
+        project.now += timedelta(minutes=30)
+        store.materialize()
+        report = saved.verify()
+        assert not report.same and changes(report) == {("pushed", KIND.LOG_ERASED)}
+        assert {column.name for column in report.columns} == {"more"}
