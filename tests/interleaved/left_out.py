@@ -76,7 +76,7 @@ RULES: dict[str, list[Edit]] = {
     "each key that is named has a row": [(keeping, "_keep", "key in run.unnamed and", "")],
     "a run's puts hold within its epoch": [
         (keeping, "_keep", "new, epoch)", "new, None)"),
-        (keeping, "_keep", "if waiting and snapshot.epoch != epoch:", "if False:"),
+        (keeping, "_keep", "if waiting:", "if False:"),
     ],
     "a record is written within its epoch": [
         (running, "change_record", "WriteRecord(epoch,", "WriteRecord(snapshot.epoch,")

@@ -104,7 +104,7 @@ def _keep(
             swaps.append(Swap(key, sequence, new, epoch))
         done: Sequence[bool] = (yield SwapAll(swaps)) if swaps else []
         waiting = [swap.key for swap, each in zip(swaps, done, strict=True) if not each]
-        if waiting and snapshot.epoch != epoch:
+        if waiting:
             narrow: tuple[Any, set[bytes]] | None = yield Narrow(epoch, waiting)
             if narrow is None:
                 return None
