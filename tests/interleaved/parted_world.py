@@ -241,9 +241,6 @@ class PartedWorld(World):
                     break
                 if speaks:
                     shard.set(at, entries[read.state.id])
-                    # a failover that brings back the record from before would know nothing of the slots that were away
-                    shard.kept = len(shard.ops) if shard.left or shard.failed else shard.kept
-                    shard.left, shard.failed = set(), False
                 begun = True
             else:
                 self.count["fills"] += given.record.fill > (given.expected.fill if given.expected else 0)
@@ -253,6 +250,11 @@ class PartedWorld(World):
                     at = (RECORD, slot)
                     if shard.slots >> slot & 1 and replication == shard.replication and shard.data.get(at) == before:
                         shard.set(at, entries[name])
+                for shard in self.shards:
+                    if shard.state.id in slots and shard.data.get((RECORD, shard.main)) == entries[shard.state.id]:
+                        # a failover that brings back what was before would know nothing of the slots that were away
+                        shard.kept = len(shard.ops) if shard.left or shard.failed else shard.kept
+                        shard.left, shard.failed = set(), False
                 return asks.Written.DONE
         return asks.Written.CHANGED
 
