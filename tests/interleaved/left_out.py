@@ -16,7 +16,7 @@ Edit = tuple[Any, str, str, str]
 """Module or class, function, its text, and the text in place of that."""
 
 _HERE = "__import__('tests.interleaved.left_out', fromlist=['x'])"
-_PUT_LISTS = "        new.listed = row.listed | {batch.position}\n        _add(version, new, [batch])"
+_PUT_LISTS = "        new.listed = row.listed | {batch.position}"
 _PUT_RAISES = (
     "\n        new.applied_through = max(row.applied_through, batch.position)"
     "\n        new.listed = frozenset(p for p in new.listed if p > new.applied_through)"
@@ -31,7 +31,7 @@ RULES: dict[str, list[Edit]] = {
     "positions themselves are listed, not the highest": [
         (row.WindowRow, "covers", "position in self.listed", "position <= max(self.listed, default=0)")
     ],
-    "a put does not raise applied_through": [(merging, "after_put", _PUT_LISTS, _PUT_LISTS + _PUT_RAISES)],
+    "a put does not raise applied_through": [(merging, "after_puts", _PUT_LISTS, _PUT_LISTS + _PUT_RAISES)],
     "of the statements of one id the least counts": [
         (row, "_is_new", "row.rebuild = row.rebuild or event.order < held.order", "pass")
     ],
@@ -44,9 +44,9 @@ RULES: dict[str, list[Edit]] = {
     ],
     "a delete empties the table of ids": [(row, "empty", "row.ids, row.ids_after = {}, NEVER", "pass")],
     "what a delete hides is not merged": [(merging, "required", "and not row.hides(event)", "")],
-    "what a delete hides is not in the table of ids": [(merging, "after_put", _PUT_LISTS, _PUT_LISTS + _HIDDEN_IDS)],
+    "what a delete hides is not in the table of ids": [(merging, "after_puts", _PUT_LISTS, _PUT_LISTS + _HIDDEN_IDS)],
     "a delete merges again what comes after it": [
-        (merging, "after_put", "_add(version, new, again)", "pass"),
+        (merging, "after_puts", "_required(version, new, again)", "[]"),
     ],
     "a fold does not lower a row": [
         (merging, "after_fold", "max(row.applied_through, end.position)", "end.position"),
@@ -131,10 +131,10 @@ SCRIPTED: dict[str, list[Edit]] = {
         (running, "_begin_fill", "if not (yield HoldsLease(number)):", "if (yield HoldsLease(number)) is None:"),
     ],
     "a row begins within the epoch of its record": [
-        (putting, "_swaps", "epoch if missing or key in many", "epoch if key in many")
+        (putting, "_swaps", "epoch if merge.missing or merge.key in many", "epoch if merge.key in many")
     ],
     "a single fold holds within the epoch of its record": [
-        (putting, "_swaps", "epoch if missing or key in many", "epoch if missing")
+        (putting, "_swaps", "epoch if merge.missing or merge.key in many", "epoch if merge.missing")
     ],
 }
 """Rules whose absence shows in rare orders alone (`test_window_orders`)."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from headwater.compute.windows.requests import Batch, Due, End, Version
 from headwater.online.rows.windows.record import FillRecord
-from headwater.online.rows.windows.row import NEVER, WindowRow, add_statements, blank_row, build_row, empty
+from headwater.online.rows.windows.row import NEVER, WindowRow, add_statements, add_to_each, blank_row, build_row, empty
 from headwater.planning.windows.events import WindowEvent
 
 
@@ -28,24 +28,31 @@ def begun(version: Version, record: FillRecord, arrival: int) -> WindowRow:
 
 
 def after_put(version: Version, row: WindowRow, batch: Batch, later: Sequence[Batch] = ()) -> WindowRow:
-    """The row after a batch that it does not cover; it raises neither `applied_through` nor `known_through`.
+    """The row after a batch that it does not cover, as `after_puts` has it."""
+    return after_puts(version, [(row, batch, later)])[0]
+
+
+def after_puts(version: Version, puts: Iterable[tuple[WindowRow, Batch, Sequence[Batch]]]) -> list[WindowRow]:
+    """Rows after batches that they do not cover; neither `applied_through` nor `known_through` rises.
 
     Args:
         version: the version.
-        row: as it was read.
-        batch: with statements or a delete.
-        later: for a delete, the key's batches at positions after it.
+        puts: the row as it was read; the batch, with statements or a delete; for a delete, the key's batches at
+            positions after it.
     """
-    new = row.copy()
-    if batch.delete is not None:
-        empty(new, batch.delete, batch.position)
-        again = [each for each in later if each.position in row.listed and each.position > new.delete_position]
+    changes = []
+    for row, batch, later in puts:
+        new = row.copy()
         new.listed = row.listed | {batch.position}
-        _add(version, new, again)
-    else:
-        new.listed = row.listed | {batch.position}
-        _add(version, new, [batch])
-    return new
+        if batch.delete is None:
+            events = required(version, new, batch)
+        else:
+            empty(new, batch.delete, batch.position)
+            again = [each for each in later if each.position in row.listed and each.position > new.delete_position]
+            events = _required(version, new, again)
+        changes.append((new, events))
+    add_to_each(version.layout, changes, version.tolerance)
+    return [new for new, _ in changes]
 
 
 def after_fold(
@@ -73,13 +80,12 @@ def after_fold(
         batches = {batch.position: batch for batch in (*due.fresh, *later)}
         # a delete is later than `low`, so these are all that can count
         again = [b for p, b in sorted(batches.items()) if p > new.delete_position and new.covers(p)]
-        _add(version, new, again)
+        add_statements(version.layout, new, _required(version, new, again), version.tolerance)
         return new
     late = [
         event for batch in due.withheld if row.covers(batch.position) for event in _due(version, row, new, batch, since)
     ]
-    events = [event for batch in fresh for event in required(version, new, batch)]
-    add_statements(version.layout, new, events + late, version.tolerance)
+    add_statements(version.layout, new, _required(version, new, fresh) + late, version.tolerance)
     return new
 
 
@@ -89,9 +95,8 @@ def _due(version: Version, row: WindowRow, new: WindowRow, batch: Batch, since: 
     return [event for event in batch.events if after < event.known_at <= new.known_through and not new.hides(event)]
 
 
-def _add(version: Version, row: WindowRow, batches: Iterable[Batch]) -> None:
-    events = [event for batch in batches for event in required(version, row, batch)]
-    add_statements(version.layout, row, events, version.tolerance)
+def _required(version: Version, row: WindowRow, batches: Iterable[Batch]) -> list[WindowEvent]:
+    return [event for batch in batches for event in required(version, row, batch)]
 
 
 def rebuilt(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
-from headwater.compute.windows.merging import after_fold, after_put, begun
+import msgspec
+
+from headwater.compute.windows.merging import after_fold, after_puts, begun
 from headwater.compute.windows.requests import (
     Batch,
     Batches,
@@ -21,7 +23,7 @@ from headwater.compute.windows.requests import (
     Version,
     Work,
 )
-from headwater.online.rows.windows.codec import next_sequence
+from headwater.online.rows.windows.codec import next_sequences
 from headwater.online.rows.windows.record import FillRecord
 from headwater.online.rows.windows.row import WindowRow
 
@@ -79,7 +81,7 @@ def _put(version: Version, batches: Mapping[bytes, Batch], report: PutReport) ->
     report.left |= set(waiting)
 
 
-class _Merge(NamedTuple):
+class _Merge(msgspec.Struct, gc=False):
     """A batch that a row lacks: the row as it was read, and what it is merged into."""
 
     key: bytes
@@ -114,18 +116,20 @@ def _swaps(version: Version, merges: Sequence[_Merge], epoch: Any) -> Work[list[
         after = min(merge.batch.position for merge in deletes)
         through = max(max(merge.base.listed) for merge in deletes)
         later = yield Batches([merge.key for merge in deletes], after, through)
-    rows = {m.key: after_put(version, m.base, m.batch, later.get(m.key, ())) for m in merges}
+    made = after_puts(version, [(m.base, m.batch, later.get(m.key, ())) for m in merges])
+    rows = {merge.key: row for merge, row in zip(merges, made, strict=True)}
     many = {key: row for key, row in rows.items() if len(row.listed) > version.most_listed}
     if many:
         rows |= yield from _folded(version, many, {merge.key: merge.low for merge in merges})
     swaps = []
-    for key, batch, row, _, missing, _ in merges:
-        new, sequence = rows[key], 0 if row is None else row.sequence
-        assert new.covers(batch.position)
-        new.sequence = next_sequence(sequence)
+    before = [0 if merge.row is None else merge.row.sequence for merge in merges]
+    for merge, old, sequence in zip(merges, before, next_sequences(before), strict=True):
+        new = rows[merge.key]
+        assert new.covers(merge.batch.position)
+        new.sequence = sequence
         # a row that is there goes back with the store; what was read of a record does not
-        within = epoch if missing or key in many else None
-        swaps.append(Swap(key, sequence, new, within))
+        within = epoch if merge.missing or merge.key in many else None
+        swaps.append(Swap(merge.key, old, new, within))
     return swaps
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple, TypeVar
 
+import msgspec
+
 from headwater.online.rows.windows.parts import PartRecord
 from headwater.online.rows.windows.record import FillRecord, SourceThrough
 from headwater.online.rows.windows.row import WindowRow
@@ -119,7 +121,7 @@ class Narrow(NamedTuple):
     keys: Sequence[bytes]
 
 
-class Swap(NamedTuple):
+class Swap(msgspec.Struct, gc=False):
     """Replace a row where the stored one has a sequence (0: none is stored) and, where asked, within an epoch."""
 
     key: bytes

@@ -22,10 +22,9 @@ from __future__ import annotations
 
 import os
 import struct
-from itertools import pairwise
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import NamedTuple
-
-import numpy as np
 
 from headwater.online.rows.codec import (
     WINDOW_HEADER_SIZE,
@@ -35,12 +34,12 @@ from headwater.online.rows.codec import (
     is_window_row,
 )
 from headwater.online.rows.values import Damaged
+from headwater.online.rows.windows.list_bytes import aligned, pack_list
 from headwater.online.rows.windows.lists import RowList, give_way
 from headwater.online.rows.windows.packing import Bytes, put_number, put_signed
 from headwater.online.rows.windows.row import NEVER, MergedId, WindowRow
-from headwater.online.rows.windows.state_bytes import pack_states, unpack_states, wide_size
-from headwater.online.rows.windows.stored_numbers import stored_numbers
-from headwater.planning.windows.layout import WHOLE, ListLayout, WindowLayout
+from headwater.online.rows.windows.stored_lists import Plans, StoredLists
+from headwater.planning.windows.layout import WindowLayout
 
 MAGIC, VERSION_BYTE, KEYED = WINDOW_MAGIC, WINDOW_VERSION_BYTE, WINDOW_KEYED
 REBUILD, DELETED, LISTED, IDS = 1, 2, 4, 8
@@ -48,21 +47,23 @@ FLAGS = REBUILD | DELETED | LISTED | IDS | KEYED
 LARGEST_ROW = 256 * 1024
 """Bytes; what exceeds it is left out, the largest list first."""
 
-WIDE_BOUNDARIES, LIFETIME, LEFT_OUT, LIFETIME_LEFT_OUT = 4, 8, 16, 32
-"""Flags of a list, beside those of `state_bytes`."""
 _SIGN = 1 << 63
 _HEADER = struct.Struct(">BB4s6sQQQQQQI")
 assert _HEADER.size == WINDOW_HEADER_SIZE
 _PAIR = struct.Struct(">QQ")
 _U64 = struct.Struct(">Q")
 _U32 = struct.Struct("<I")
-_LIST = struct.Struct("<BBHI")
-_TIME = struct.Struct("<q")
 
 
 def next_sequence(before: int) -> int:
     """A write sequence that no other write of the row has had: one more in the upper bits, random in the lower 32."""
-    return ((before >> 32) + 1 & 0xFFFF) << 32 | int.from_bytes(os.urandom(4), "big") | 1
+    return next_sequences([before])[0]
+
+
+def next_sequences(before: Sequence[int]) -> list[int]:
+    """A write sequence for each of some rows, as `next_sequence` has it."""
+    drawn = struct.unpack(f">{len(before)}I", os.urandom(4 * len(before)))
+    return [((each >> 32) + 1 & 0xFFFF) << 32 | new | 1 for each, new in zip(before, drawn, strict=True)]
 
 
 def encode_row(layout: WindowLayout, row: WindowRow, *, key: bytes | None = None, limit: int = LARGEST_ROW) -> bytes:
@@ -79,10 +80,7 @@ def encode_row(layout: WindowLayout, row: WindowRow, *, key: bytes | None = None
     """
     head = _head(layout, row, KEYED if key is not None else 0)
     tail = b"" if key is None else key + _U32.pack(len(key))
-    lists = [
-        state.stored() or pack_list(each, state, layout.step)
-        for each, state in zip(layout.lists, row.lists, strict=True)
-    ]
+    lists = row.lists.packed() if isinstance(row.lists, StoredLists) else _packed(layout, row.lists)
     fixed = lists_start(len(head), len(lists)) + len(tail)
     while fixed + sum(map(len, lists)) > limit:
         largest = max(range(len(lists)), key=lambda i: (len(lists[i]), -i))
@@ -91,13 +89,12 @@ def encode_row(layout: WindowLayout, row: WindowRow, *, key: bytes | None = None
         lists[largest] = pack_list(layout.lists[largest], row.lists[largest], layout.step)
         if len(lists[largest]) >= before:
             break
-    ends = np.cumsum([len(each) for each in lists], dtype="<u4").tobytes()
+    ends = Plans.of(layout).ends.pack(*accumulate(map(len, lists)))
     return b"".join((head, ends, aligned(len(head) + len(ends)), *lists, tail))
 
 
-def aligned(size: int) -> bytes:
-    """The zeros that bring bytes to a multiple of 8."""
-    return bytes(-size % 8)
+def _packed(layout: WindowLayout, lists: Sequence[RowList]) -> list[bytes]:
+    return [pack_list(each, state, layout.step) for each, state in zip(layout.lists, lists, strict=True)]
 
 
 def lists_start(ends_at: int, count: int) -> int:
@@ -120,22 +117,22 @@ def _head(layout: WindowLayout, row: WindowRow, flags: int) -> bytes:
     if row.ids or row.ids_after != NEVER:
         flags |= IDS
         _put_ids(to, row)
-    to += aligned(len(to))
-    times = (row.known_through, row.newest_event, row.newest_known)
-    return (
-        _HEADER.pack(
-            VERSION_BYTE,
-            flags | (REBUILD if row.rebuild else 0),
-            layout.fingerprint,
-            row.sequence.to_bytes(6, "big"),
-            row.fill,
-            row.run,
-            row.applied_through,
-            *(time + _SIGN for time in times),
-            _HEADER.size + len(to),
-        )
-        + to
+    if to:
+        to += aligned(len(to))
+    head = _HEADER.pack(
+        VERSION_BYTE,
+        flags | (REBUILD if row.rebuild else 0),
+        layout.fingerprint,
+        row.sequence.to_bytes(6, "big"),
+        row.fill,
+        row.run,
+        row.applied_through,
+        row.known_through + _SIGN,
+        row.newest_event + _SIGN,
+        row.newest_known + _SIGN,
+        _HEADER.size + len(to),
     )
+    return head + to if to else head
 
 
 def _put_ids(to: bytearray, row: WindowRow) -> None:
@@ -157,45 +154,50 @@ def decode_row(layout: WindowLayout, data: bytes) -> WindowRow:
     Raises:
         Damaged: bytes that are not such a row, are of another layout, or were written by a newer headwater.
     """
-    row, ends, data_start = _decode_head(layout, data)
-    start = 0
-    for each, end in zip(layout.lists, ends, strict=True):
-        part = data[data_start + start : data_start + end]
-        kept = stored_numbers(each, layout.step, part, _unpacked) if each.columns else None
-        row.lists.append(unpack_list(each, Bytes(part), layout.step) if kept is None else kept)
-        start = end
+    plans = Plans.of(layout)
+    try:
+        version, flags, mark, sequence, fill, run, applied, known, event, newest, ends_at = _HEADER.unpack_from(data)
+    except struct.error:
+        version = 0
+    if version != VERSION_BYTE or mark != plans.fingerprint or flags & ~FLAGS:
+        raise Damaged(row_problem(layout, data))
+    row = WindowRow(
+        [],
+        int.from_bytes(sequence, "big"),
+        fill,
+        run,
+        applied,
+        known_through=known - _SIGN,
+        rebuild=bool(flags & REBUILD),
+        newest_event=event - _SIGN,
+        newest_known=newest - _SIGN,
+    )
+    at = _HEADER.size
+    if flags & (DELETED | LISTED | IDS):
+        at = _decode_rest(row, flags, data)
+    start = lists_start(at, len(plans.lists))
+    if at != ends_at:
+        raise Damaged("a window row whose header is not as long as it says")
+    if start > len(data):
+        raise Damaged("a window row cut short")
+    ends = plans.ends.unpack_from(data, at)
+    if any(a > b for a, b in pairwise(ends)) or start + (ends[-1] if ends else 0) > len(data):
+        raise Damaged("a window row cut short")
+    row.lists = StoredLists.of(plans, data, start, ends)
     return row
 
 
-def _decode_head(layout: WindowLayout, data: bytes) -> tuple[WindowRow, list[int], int]:
-    """The row without its lists, where each list ends, and where the first begins."""
-    problem = row_problem(layout, data)
-    if problem:
-        raise Damaged(problem)
-    _, flags, _, sequence, fill, run, applied, *times, ends_at = _HEADER.unpack_from(data)
-    known, newest_event, newest_known = (time - _SIGN for time in times)
-    row = WindowRow([], int.from_bytes(sequence, "big"), fill, run, applied, known_through=known)
-    row.rebuild, row.newest_event, row.newest_known = bool(flags & REBUILD), newest_event, newest_known
+def _decode_rest(row: WindowRow, flags: int, data: bytes) -> int:
+    """What a header has beyond its fixed part; where it ends."""
     rest = Bytes(data, _HEADER.size)
     if flags & DELETED:
         through, row.delete_position = _PAIR.unpack(rest.take(_PAIR.size))
         row.deleted_through = through - _SIGN
     if flags & LISTED:
-        positions, position = [], applied
-        for _ in range(rest.number()):
-            position += rest.number()
-            positions.append(position)
-        row.listed = frozenset(positions)
+        row.listed = frozenset(rest.rising(row.applied_through))
     if flags & IDS:
         _take_ids(rest, row)
-    if rest.at + -rest.at % 8 != ends_at:
-        raise Damaged("a window row whose header is not as long as it says")
-    rest.at = ends_at
-    ends = np.frombuffer(rest.take(4 * len(layout.lists)), "<u4").tolist()
-    start = lists_start(ends_at, len(ends))
-    if any(a > b for a, b in pairwise(ends)) or start + (ends[-1] if ends else 0) > len(data):
-        raise Damaged("a window row cut short")
-    return row, ends, start
+    return rest.at + -rest.at % 8
 
 
 def _take_ids(rest: Bytes, row: WindowRow) -> None:
@@ -250,50 +252,3 @@ def row_facts(data: bytes | None) -> RowFacts | None:
         return RowFacts(int(fields[4]), known, event, newest)
     through, position = _PAIR.unpack_from(data, _HEADER.size)
     return RowFacts(int(fields[4]), known, event, newest, int(through) - _SIGN, int(position))
-
-
-def pack_list(layout: ListLayout, given: RowList, step: int) -> bytes:
-    """One list as it is stored."""
-    lifetime = given.lifetime is not None
-    states = [*given.states, given.lifetime] if lifetime else given.states
-    flags, columns, rest = pack_states(layout, states, step) if states else (0, b"", b"")
-    flags |= LIFETIME if lifetime else 0
-    flags |= LIFETIME_LEFT_OUT if given.lifetime_left_out else 0
-    left_out = first = steps = b""
-    if given.left_out is not None:
-        flags |= LEFT_OUT
-        left_out = _TIME.pack(given.left_out)
-    if given.boundaries:
-        first = _TIME.pack(given.boundaries[0])
-        distances = [(boundary - given.boundaries[0]) // step for boundary in given.boundaries]
-        wide = distances[-1] > 0xFFFFFFFF
-        flags |= WIDE_BOUNDARIES if wide else 0
-        steps = np.array(distances, "<u8" if wide else "<u4").tobytes()
-    data = b"".join((_LIST.pack(flags, 0, len(given.states), 0), left_out, first, columns, steps, rest))
-    return data + aligned(len(data))
-
-
-def _unpacked(layout: ListLayout, step: int, data: bytes) -> RowList:
-    return unpack_list(layout, Bytes(data), step)
-
-
-def unpack_list(layout: ListLayout, data: Bytes, step: int) -> RowList:
-    """The list that `pack_list` wrote.
-
-    Raises:
-        Damaged: bytes that are not such a list.
-    """
-    flags, _, count, _ = _LIST.unpack(data.take(_LIST.size))
-    made = RowList(lifetime_left_out=bool(flags & LIFETIME_LEFT_OUT))
-    if flags & LEFT_OUT:
-        (made.left_out,) = _TIME.unpack(data.take(8))
-    lifetime = bool(flags & LIFETIME)
-    bounded = count if layout.shape != WHOLE else 0
-    first = _TIME.unpack(data.take(8))[0] if bounded else 0
-    columns = Bytes(data.take(wide_size(layout, flags) * (count + lifetime)))
-    width, form = (8, "<u8") if flags & WIDE_BOUNDARIES else (4, "<u4")
-    made.boundaries = [first + number * step for number in np.frombuffer(data.take(width * bounded), form).tolist()]
-    if count + lifetime:
-        made.states = unpack_states(layout, flags, count + lifetime, columns, data, step)
-        made.lifetime = made.states.pop() if lifetime else None
-    return made

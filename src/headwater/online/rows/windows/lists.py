@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import compress
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -15,9 +15,6 @@ from headwater.planning.windows.layout import SUFFIXES, TILES, WHOLE, ListLayout
 from headwater.planning.windows.rule import BEFORE_ALL, Window
 from headwater.planning.windows.states.bins import MOST_BINS
 from headwater.planning.windows.values import Entry
-
-if TYPE_CHECKING:
-    from headwater.online.rows.windows.passed import Passed
 
 LONGEST_TEXT = 1_024
 """Bytes of a text that a row takes."""
@@ -48,18 +45,6 @@ class RowList:
         """The first record with a boundary at or after a time."""
         return bisect_left(self.boundaries, time)
 
-    def stored(self) -> bytes | None:
-        """Its bytes where it is kept as it is stored; None: it is decoded."""
-        return None
-
-    def add(self, entry: Entry, boundary: int) -> bool:
-        """Merge an event where it is kept as it is stored; False: it is decoded, or has to be."""
-        return False
-
-    def pruned(self, passed: Passed) -> bool:
-        """Drop what no window can select where it is kept as it is stored; False: it is decoded, or has to be."""
-        return False
-
     def copy(self) -> RowList:
         """Another of the same content; states are never changed."""
         return RowList(list(self.boundaries), list(self.states), self.lifetime, self.left_out, self.lifetime_left_out)
@@ -77,8 +62,6 @@ def add_entry(layout: ListLayout, to: RowList, entry: Entry, boundary: int, leas
     """
     if layout.kind in _WITH_VALUES and text_size(entry.value) > LONGEST_TEXT:
         leave_out(layout, to, entry.event)
-        return
-    if to.add(entry, boundary):
         return
     if layout.shape != WHOLE and layout.lifetime and not to.lifetime_left_out:
         _add_to_lifetime(layout, to, entry)

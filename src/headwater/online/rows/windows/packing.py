@@ -108,6 +108,36 @@ class Bytes:
         number = self.number()
         return -(number + 1 >> 1) if number & 1 else number >> 1
 
+    def rising(self, number: int) -> list[int]:
+        """How many numbers there are, and the numbers, each stored as its distance from the one before.
+
+        Args:
+            number: the one before the first.
+
+        Raises:
+            Damaged: they are not whole.
+        """
+        numbers, distance, shift = list[int](), 0, 0
+        count = self.number()
+        at = self.at
+        for byte in memoryview(self.data)[at : self.end]:
+            if len(numbers) == count:
+                break
+            at += 1
+            distance |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                number += distance
+                numbers.append(number)
+                distance = shift = 0
+            else:
+                shift += 7
+                if shift >= 7 * _LONGEST:
+                    raise Damaged("a number of more than 64 bits")
+        if len(numbers) < count:
+            raise Damaged("a window row cut short")
+        self.at = at
+        return numbers
+
     def value(self, dtype: DType) -> Any:
         """What `put_value` wrote.
 

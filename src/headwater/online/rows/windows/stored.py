@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, overload
 
 from headwater.online.rows.values import Damaged
-from headwater.online.rows.windows.codec import (
+from headwater.online.rows.windows.list_bytes import (
     LEFT_OUT,
     LIFETIME,
     LIFETIME_LEFT_OUT,

@@ -59,7 +59,7 @@ def headers(draw: Any) -> dict[str, Any]:
 
 def content(row: WindowRow) -> Any:
     # NaN does not equal itself, and dicts and sets are in any order
-    header = {name: value for name, value in vars(row).items() if name not in ("lists", "ids")}
+    header = {name: getattr(row, name) for name in row.__struct_fields__ if name not in ("lists", "ids")}
     header |= {"listed": sorted(row.listed), "ids": sorted(row.ids.items())}
     return repr(([_list_content(each) for each in row.lists], sorted(header.items(), key=lambda item: item[0])))
 

@@ -8,11 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headwater.definitions.aggregation import Aggregation
-from headwater.online.rows.windows import codec
+from headwater.online.rows.windows import stored_events, stored_lists
 from headwater.online.rows.windows.codec import decode_row, encode_row
-from headwater.online.rows.windows.passed import Passed, widths_of
-from headwater.online.rows.windows.row import WindowRow, add_statements, blank_row
-from headwater.online.rows.windows.stored_numbers import StoredNumbers
+from headwater.online.rows.windows.row import WindowRow, add_statements, add_to_each, blank_row
+from headwater.online.rows.windows.selectable import ends_of
 from headwater.planning.windows.layout import WindowLayout, window_layout
 from headwater.planning.windows.rule import floor_to
 from headwater.testing import SCALE
@@ -35,8 +34,7 @@ def numbers(draw: Any) -> WindowLayout:
 def decoded(layout: WindowLayout, data: bytes) -> WindowRow:
     """The row with every list decoded."""
     row = decode_row(layout, data)
-    for each in row.lists:
-        assert each.boundaries is not None
+    assert len(list(row.lists)) == len(layout.lists)
     return row
 
 
@@ -46,11 +44,13 @@ def test_changed_as_it_is_stored_it_is_the_decoded_list_changed(layout, rows, se
     r = random.Random(seed)
     if r.random() < 0.7:
         rows = sorted(rows, key=lambda row: row.event)
-    kept = encode_row(layout, blank_row(layout))
+    kept, goes_on = encode_row(layout, blank_row(layout)), False
     while rows:
         size = r.choice([1, 1, 1, 2, 4])
         events, rows = [event_of(row) for row in rows[:size]], rows[size:]
-        one, other = decode_row(layout, kept), decoded(layout, kept)
+        if not goes_on:
+            one, other = decode_row(layout, kept), decoded(layout, kept)
+        goes_on = r.random() < 0.2
         copy = one.copy()
         add_statements(layout, one, events, TOLERANCE)
         add_statements(layout, other, events, TOLERANCE)
@@ -59,6 +59,27 @@ def test_changed_as_it_is_stored_it_is_the_decoded_list_changed(layout, rows, se
         kept = encode_row(layout, one)
 
 
+@settings(max_examples=100 * SCALE)
+@given(numbers(), st.lists(statements(span=200), min_size=1, max_size=4), st.integers(0, 2**32))
+def test_many_rows_changed_at_once_are_each_changed(layout, given_rows, seed):
+    r = random.Random(seed)
+    given_rows = [sorted(rows, key=lambda row: row.event + r.choice([0, 0, 50])) for rows in given_rows]
+    events = [[event_of(row) for row in rows] for rows in given_rows]
+    kept = [encode_row(layout, blank_row(layout)) for _ in events]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stored_events, "MANY", 1)
+        for step in range(max(map(len, events))):
+            due = [(i, some[step : step + 1]) for i, some in enumerate(events) if step < len(some)]
+            together = [(decode_row(layout, kept[i]), some) for i, some in due]
+            add_to_each(layout, together, TOLERANCE)
+            for (i, some), (row, _) in zip(due, together, strict=True):
+                right = decoded(layout, kept[i])
+                add_statements(layout, right, some, TOLERANCE)
+                kept[i] = encode_row(layout, row)
+                assert kept[i] == encode_row(layout, right)
+
+
+@pytest.mark.parametrize("many", [False, True])
 @pytest.mark.parametrize(
     ("dtype", "values"),
     [
@@ -72,7 +93,8 @@ def test_changed_as_it_is_stored_it_is_the_decoded_list_changed(layout, rows, se
     ],
     ids=str,
 )
-def test_every_dtype(dtype, values):
+def test_every_dtype(dtype, values, many, monkeypatch):
+    monkeypatch.setattr(stored_events, "MANY", 1 if many else 32)
     functions = NUMBERS if dtype.name not in ("timestamp", "date") else ("count", "min", "max")
     layout = window_layout(
         [Aggregation("v", f, w, name=f"{f}{w}") for f in functions for w in ("1h", "3h", None) if w or f != "rate"],
@@ -94,11 +116,10 @@ def test_an_ordinary_update_decodes_no_list(monkeypatch):
     row = blank_row(layout)
     add_statements(layout, row, [event_of(at(i * 400, i % 7, "x", i)) for i in range(400)], TOLERANCE)
     data = encode_row(layout, row)
-    monkeypatch.setattr(codec, "unpack_list", None)
+    monkeypatch.setattr(stored_lists, "unpack_list", None)
     for i in range(400, 420):
         row = decode_row(layout, data)
         add_statements(layout, row, [event_of(at(i * 400 - 900 * (i % 2), i % 5, "x", i))], TOLERANCE)
-        assert all(isinstance(each, StoredNumbers) for each in row.lists)
         data = encode_row(layout, row)
 
 
@@ -106,23 +127,22 @@ def test_a_list_that_is_asked_for_its_records_is_decoded_for_good():
     layout = window_layout([Aggregation("x", "sum", "1h")], COLUMNS)
     row = blank_row(layout)
     add_statements(layout, row, [event_of(at(5, 2.0))], TOLERANCE)
-    (kept,) = decode_row(layout, encode_row(layout, row)).lists
-    assert isinstance(kept, StoredNumbers) and kept.stored() is not None
+    row = decode_row(layout, encode_row(layout, row))
+    (kept,) = row.lists
     assert kept.states == [(1, 2.0)] and kept.lifetime is None and not kept.lifetime_left_out
     kept.states, kept.left_out = [], 3
-    assert kept.stored() is None and kept.copy().left_out == 3 and not kept.copy().states
-    assert not kept.pruned(Passed(0, 0, 0))
+    assert row.lists[0] is kept
+    assert row.copy().lists[0].left_out == 3 and decode_row(layout, encode_row(layout, row)).lists[0].left_out == 3
 
 
 @given(st.integers(-200, 200), st.integers(0, 200), st.lists(st.tuples(st.integers(1, 9), st.integers(0, 50))))
-def test_the_edges_that_windows_passed(before, more, windows):
-    after, widths = before + more, tuple({hop: hop + width for hop, width in windows}.items())
-    starts, edges = Passed(before, after, TOLERANCE).of(widths)
-    assert starts == [(hop, floor_to(after - hop - TOLERANCE - width, hop)) for hop, width in widths]
-    right = [
-        edge
-        for (hop, start), (_, width) in zip(starts, widths, strict=True)
-        for edge in range(floor_to(before - hop - TOLERANCE - width, hop), start, hop)
+def test_the_ends_that_windows_passed(before, more, windows):
+    after = before + more
+    given_windows = {hop: (hop, hop, hop + width) for hop, width in windows}
+    ends = ends_of(tuple(given_windows.values()), before, after, TOLERANCE)
+    least = [
+        (hop, *(floor_to(t - back - TOLERANCE, hop) for t in (before, after)))
+        for _, hop, back in given_windows.values()
     ]
-    assert edges == right if len(right) <= 48 else edges is None
-    assert widths_of(window_layout([Aggregation("x", "sum", "1h")], COLUMNS).lists[0])
+    assert list(ends.starts) == [(hop, now) for hop, _, now in least]
+    assert list(ends.moved) == [(hop, old, now) for hop, old, now in least if old != now]
