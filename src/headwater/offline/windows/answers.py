@@ -71,6 +71,11 @@ class FeatureAnswer:
         return numbers_to_arrow(self.values, ~self.present(), self.dtype)
 
 
+def structure_of(feature: WindowFeature) -> str:
+    """Equal of functions that take the same structures over the events."""
+    return "sum" if feature.function == "mean" else feature.function
+
+
 def presence_of(feature: WindowFeature, given: ListLayout) -> Hashable:
     """What says which rows have a value: equal of features that have it at the same rows; None: all have."""
     function = feature.function
@@ -166,7 +171,7 @@ def _quotients(numerators: Ints, denominator: int) -> NDArray[np.float64]:
 def _totals(feature: WindowFeature, subset: Subset, rows: Rows, counts: Ints) -> FeatureAnswer:
     some = counts > 0
     if not is_integer(feature.column):
-        values: Any = rows.sums(subset.sums, subset.runs, feature.window)
+        values: Any = rows.sums(subset, feature.window)
         return _plain(feature, values / np.maximum(counts, 1) if feature.function == "mean" else values, some)
     totals = subset.integer_sums.of(rows.hits(subset.runs, feature.window))
     if feature.function == "mean":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from headwater.offline.windows import edges
-from headwater.offline.windows.answers import FeatureAnswer, answer_of
+from headwater.offline.windows.answers import FeatureAnswer, answer_of, structure_of
 from headwater.offline.windows.events import Deletes, Groups, Statements, without_repeats
 from headwater.offline.windows.keyed import Keyed, ascending
 from headwater.offline.windows.runs import Runs
@@ -74,22 +74,32 @@ def part_answer(
     order = np.argsort(Keyed(groups.count, at).kept(group, at))
     lists = max((f.n for f in features if f.dtype.name == "array"), default=1)
     rows = min(_ROWS, max(1, _CELLS // lists))
-    subsets: dict[tuple[str | None, str | None], Subset] = {}
+    chunks = [order[start : start + rows] for start in range(0, len(order), rows)]
+    asked = [Rows(group[chosen], at[chosen]) for chosen in chunks]
+    newest = np.concatenate([np.zeros(0, np.int64), *(counted.newest(each) for each in asked)])
+    answers: dict[int, FeatureAnswer] = {}
     by_mask: dict[bytes | None, Runs] = {}
-    newest = []
-    found: list[list[FeatureAnswer]] = [[] for _ in features]
-    for start in range(0, len(order), rows):
-        chosen = order[start : start + rows]
-        asked = Rows(group[chosen], at[chosen])
-        newest.append(counted.newest(asked))
-        for i, feature in enumerate(features):
-            given = layout.lists[feature.list]
-            name = (given.where, given.column)
-            if name not in subsets:
-                subsets[name] = Subset(counted, given.where, given.column, by_mask)
-            found[i].append(answer_of(feature, subsets[name], asked))
-    answers = [FeatureAnswer.joined(parts) for parts in found]
-    return PartAnswer(order, np.concatenate(newest), answers)
+    subset: Subset | None = None
+    # one structure after the other, so that few are held at the same time
+    for (where, column, _), numbers in _by_structure(layout, features).items():
+        if subset is None or subset.name != (where, column):
+            subset = Subset(counted, where, column, by_mask)
+        for i in numbers:
+            answers[i] = FeatureAnswer.joined([answer_of(features[i], subset, each) for each in asked])
+        subset.forget()
+    return PartAnswer(order, newest, [answers[i] for i in range(len(features))])
+
+
+def _by_structure(
+    layout: WindowLayout, features: Sequence[WindowFeature]
+) -> dict[tuple[str | None, str | None, str], list[int]]:
+    """The indexes of features by condition, column and what is made of them; those of one column together."""
+    found: dict[tuple[str | None, str | None, str], list[int]] = {}
+    for i, feature in enumerate(features):
+        given = layout.lists[feature.list]
+        found.setdefault((given.where, given.column, structure_of(feature)), []).append(i)
+    columns = list(dict.fromkeys(name[:2] for name in found))
+    return {name: found[name] for name in sorted(found, key=lambda name: columns.index(name[:2]))}
 
 
 def _counted(layout: WindowLayout, statements: Statements, groups: Groups, *, as_known: bool) -> Counted:

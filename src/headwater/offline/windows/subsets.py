@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from headwater.offline.windows.exact import IntegerSums
 from headwater.offline.windows.keyed import Keyed
 from headwater.offline.windows.lists import Lists
 from headwater.offline.windows.merging import Extremes, Spreads, Sums
-from headwater.offline.windows.ranges import Aggregates
+from headwater.offline.windows.ranges import Aggregates, Merging
 from headwater.offline.windows.ranks import Ranks
 from headwater.offline.windows.runs import Bounds, Hits, Reach, Runs
 from headwater.planning.windows.quantile_bins import bins_of
@@ -39,7 +40,7 @@ class Rows:
     def __init__(self, group: Ints, at: Ints) -> None:
         self.group, self.at = group, at
         self._hits: dict[tuple[int, Window], Hits] = {}
-        self._sums: dict[tuple[int, Window], NDArray[Any]] = {}
+        self._sums: dict[tuple[str | None, str | None, Window], NDArray[Any]] = {}
         self._reaches: dict[int, Reach] = {}
 
     def __len__(self) -> int:
@@ -53,11 +54,11 @@ class Rows:
             self._hits[name] = runs.hits(self.group, starts, ends, self.reach(runs))
         return self._hits[name]
 
-    def sums(self, aggregates: Aggregates, runs: Runs, window: Window) -> NDArray[Any]:
+    def sums(self, subset: Subset, window: Window) -> NDArray[Any]:
         """The sums of doubles over the events of a window, which a mean is made of too."""
-        name = (id(aggregates), window)
+        name = (*subset.name, window)
         if name not in self._sums:
-            self._sums[name] = aggregates.of(self.hits(runs, window))[0]
+            self._sums[name] = subset.sums.of(self.hits(subset.runs, window))[0]
         return self._sums[name]
 
     def reach(self, runs: Runs) -> Reach:
@@ -139,6 +140,9 @@ class Subset:
         where: the condition; None: none.
         column: the column; None: rows.
         made: the runs of other subsets, by which events are in them.
+
+    Attributes:
+        name: condition and column.
     """
 
     def __init__(self, counted: Counted, where: str | None, column: str | None, made: dict[bytes | None, Runs]) -> None:
@@ -163,7 +167,17 @@ class Subset:
             self.runs = made[name]
         self._statements = statements
         self.column: Column | None = None if column is None else statements.columns[column].take(self._index)
-        self._extremes: dict[bool, Aggregates] = {}
+        self.name = where, column
+        self._aggregates: dict[str, Any] = {}
+
+    def forget(self) -> None:
+        """Let go of aggregates that are not asked for any more."""
+        self._aggregates.clear()
+
+    def _once(self, name: str, make: Callable[[], Any]) -> Any:
+        if name not in self._aggregates:
+            self._aggregates[name] = make()
+        return self._aggregates[name]
 
     @property
     def values(self) -> NDArray[Any]:
@@ -171,31 +185,32 @@ class Subset:
         assert self.column is not None
         return self.column.values
 
-    @cached_property
+    @property
     def integer_sums(self) -> IntegerSums:
         """Sums of integers."""
-        return IntegerSums(self.runs, self.values)
+        return self._once("integer_sums", lambda: IntegerSums(self.runs, self.values))  # type: ignore[no-any-return]
 
-    @cached_property
+    @property
     def sums(self) -> Aggregates:
         """Sums of doubles."""
-        return Aggregates(self.runs, Sums(self.values))
+        return self._aggregates_of("sums", lambda: Sums(self.values))
 
-    @cached_property
+    @property
     def spreads(self) -> Aggregates:
         """Variances."""
-        return Aggregates(self.runs, Spreads(self.values.astype(np.float64)))
+        return self._aggregates_of("spreads", lambda: Spreads(self.values.astype(np.float64)))
 
     def extremes(self, *, greatest: bool) -> Aggregates:
         """The greatest or the least values."""
-        if greatest not in self._extremes:
-            self._extremes[greatest] = Aggregates(self.runs, Extremes(self.values, greatest=greatest))
-        return self._extremes[greatest]
+        return self._aggregates_of(f"extremes {greatest}", lambda: Extremes(self.values, greatest=greatest))
 
-    @cached_property
+    @property
     def newest(self) -> Aggregates:
         """The newest event times."""
-        return Aggregates(self.runs, Extremes(self._statements.event[self._index], greatest=True))
+        return self._aggregates_of("newest", lambda: Extremes(self._statements.event[self._index], greatest=True))
+
+    def _aggregates_of(self, name: str, merging: Callable[[], Merging]) -> Aggregates:
+        return self._once(name, lambda: Aggregates(self.runs, merging()))  # type: ignore[no-any-return]
 
     @cached_property
     def full_order(self) -> Ints:
@@ -221,19 +236,19 @@ class Subset:
     def _place(self) -> Ints:
         """The place of each event in the full order."""
         order = self.full_order
-        place = np.empty(len(order), np.int64)
-        place[order] = np.arange(len(order))
+        place = np.empty(len(order), np.int32 if len(order) < 2**31 else np.int64)
+        place[order] = np.arange(len(order), dtype=place.dtype)
         return place
 
-    @cached_property
+    @property
     def last_places(self) -> Aggregates:
         """The last place in the full order."""
-        return Aggregates(self.runs, Extremes(self._place, greatest=True))
+        return self._aggregates_of("last", lambda: Extremes(self._place, greatest=True))
 
-    @cached_property
+    @property
     def first_places(self) -> Aggregates:
         """The first place in the full order."""
-        return Aggregates(self.runs, Extremes(self._place, greatest=False))
+        return self._aggregates_of("first", lambda: Extremes(self._place, greatest=False))
 
     @cached_property
     def ranks(self) -> Ranks:
