@@ -17,6 +17,7 @@ from headwater import forks
 from headwater.clock import duration_micros
 from headwater.definitions.sources import Source
 from headwater.errors import Cancelled, SourceError, SpineError, UsageError
+from headwater.observer import Observer, Progress, silent
 from headwater.offline.base import HistoryRequest, ViewInput
 from headwater.offline.files.local import SourceFile, local_identities
 from headwater.offline.files.queried import in_project
@@ -61,6 +62,7 @@ class PointInTimeRun:
         base: the project's folder.
         files: what identifies the files of a source that statements read where they are.
         budget: bytes of events of window views that are held in memory.
+        observer: told how far window views are.
     """
 
     def __init__(
@@ -72,9 +74,10 @@ class PointInTimeRun:
         base: Path,
         files: Callable[[Source], Sequence[FileIdentity]] = lambda _: (),
         budget: int = BUDGET,
+        observer: Observer = silent,
     ) -> None:
         self._request = request
-        self._folder, self._budget = folder, budget
+        self._folder, self._budget, self._observer = folder, budget, observer
         self._files = files
         self._workspace = workspace
         self._keys: dict[str, DType] = {}
@@ -354,9 +357,15 @@ class PointInTimeRun:
         features, every = part.columns.features, part.input.view.view.feature_list
         if part.input.view.windows is not None:
             folder = Path(stack.enter_context(TemporaryDirectory(dir=self._folder)))
-            bounds = Bounds(folder, self._budget, rows, self._check_cancelled)
+            step = f"windows of {part.label}"
+
+            def tell(done: int, total: int) -> None:
+                self._observer(Progress(step, 100 * done // max(1, total), 100, "%"))
+
+            bounds = Bounds(folder, self._budget, rows, self._check_cancelled, tell)
             windows = WindowJoin(space, label, part.input, part.join, [f.name for f in features], seen.rows, bounds)
             windows.run()
+            self._observer(Progress(step, 100, 100, "%", finished=True))
             self._count(part, windows.counts)
             return windows.batches()
         chosen = choose(space, label, part.join, seen.rows, every, len(features))

@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 _ROWS = 262_144
-_WORKING = 4
-"""How many times the bytes of its events a part takes while it is aggregated, about."""
+_WORKING = 16
+"""Of the budget, the share of the events of parts that are worked on together: they take some ten times as much."""
 BUDGET = 512 << 20
 """Bytes of events that are held in memory, unless a memory limit says otherwise."""
 _PART = 8 << 20
-"""Bytes of the events of parts that are worked on together."""
+"""Bytes of the events and spine rows of parts that are worked on together at most, unless one part alone has more."""
 _SHOWN = 10
 _SPINE = pa.schema([("n", pa.int32()), ("rn", pa.int64()), ("t", pa.int64())])
 _TEXTS = pa.array([str(status) for status in STATUSES])
@@ -57,12 +57,14 @@ class Bounds:
         budget: bytes of events, and of answers, that are held in memory.
         rows: how many rows of the answer are asked for at once.
         check: raises where the run was cancelled.
+        tell: told how many bytes of events are aggregated, and how many there are.
     """
 
     folder: Path
     budget: int
     rows: int
     check: Callable[[], None]
+    tell: Callable[[int, int], None]
 
 
 class WindowJoin:
@@ -124,6 +126,7 @@ class WindowJoin:
             most = min(_PART, budget // _WORKING)
             for numbers in groups_of_parts([e + r for e, r in zip(events.bytes, rows.bytes, strict=True)], most):
                 self._aggregate(numbers, events, rows, deletes)
+                self._bounds.tell(sum(events.bytes[: numbers.stop]), sum(events.bytes))
                 self._bounds.check()
         except BaseException:
             self._gathered.close()

@@ -233,10 +233,10 @@ class Subset:
         return order
 
     @cached_property
-    def _place(self) -> Ints:
+    def _place(self) -> NDArray[Any]:
         """The place of each event in the full order."""
         order = self.full_order
-        place = np.empty(len(order), np.int32 if len(order) < 2**31 else np.int64)
+        place: NDArray[Any] = np.empty(len(order), np.int32 if len(order) < 2**31 else np.int64)
         place[order] = np.arange(len(order), dtype=place.dtype)
         return place
 

@@ -200,6 +200,23 @@ def test_parts_and_answers_in_files_are_the_same(tmp_path):
     assert answers[0].num_rows == 3_000
 
 
+def test_it_says_how_far_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(windowed, "_PART", 1 << 11)
+    steps = []
+    engine = DuckDBEngine(temp_folder=tmp_path / "temp", observer=steps.append)
+    try:
+        spine = numbers(100).rename_columns(["shop", "timestamp", "label"])
+        suite_asked(engine, spine, numbers(10_000), hw.Aggregation("n", "sum", "1h"))
+    finally:
+        engine.close()
+    told = [step for step in steps if step.step == "windows of sales"]
+    done = [step.done for step in told]
+    assert len(done) > 5
+    assert done == sorted(done)
+    assert (told[-1].done, told[-1].total, told[-1].unit) == (100, 100, "%")
+    assert [step.finished for step in told] == [False] * (len(told) - 1) + [True]
+
+
 def test_it_is_cancelled_between_parts(tmp_path, monkeypatch):
     pq.write_table(numbers(50_000), tmp_path / "events.parquet")
     shop = hw.Entity("shop", join_keys={"shop": hw.Int64})

@@ -127,6 +127,7 @@ class DuckDBEngine(OfflineEngine):
             base=self.folder,
             files=self._files_in_place,
             budget=self._budget,
+            observer=self.observer,
         )
 
     @property
