@@ -156,7 +156,7 @@ class _Measuring:
 
     def _targets(self, snapshot: RegistrySnapshot, features: Any) -> list[Target]:
         if features is not None:
-            reader = PreparedReader(self.context, self.services, features)
+            reader = self._reader(features)
             service = reader.request.service
             name = service[0] if service is not None else _names(features, reader)
             return [Target(name, "features" if service is None else "service", reader, features)]
@@ -169,12 +169,18 @@ class _Measuring:
         self.notes += [f"{t.kind} {t.name!r} was not measured: {MOST_FEATURES} are" for t in found[MOST_FEATURES:]]
         return found[:MOST_FEATURES]
 
+    def _reader(self, features: Any) -> PreparedReader:
+        reader = PreparedReader(self.context, self.services, features)
+        if reader.request_fields:
+            raise UsageError(f"it needs values of a request: {', '.join(reader.request_fields)}")
+        return reader
+
     def _prepared(self, kind: str, names: Sequence[str]) -> list[Target]:
         targets = []
         for name in names:
             features = name if kind == "service" else [f"{name}:*"]
             try:
-                targets.append(Target(name, kind, PreparedReader(self.context, self.services, features), features))
+                targets.append(Target(name, kind, self._reader(features), features))
             except (ChangeRefused, VersionNotFound, UsageError) as bad:
                 self.notes.append(f"{kind} {name!r} was not measured: {bad}")
         return targets

@@ -359,12 +359,12 @@ def read_spine(
 ) -> SpineFile:
     """The path of a Parquet file, the rows of a CSV file, SQL, or None.
 
-    Keys and times of a CSV file are read as such; everything else in it is text, and is written as it was given. Of
-    columns of text only the empty text is NULL, unless the format names others.
+    Keys, times and request fields of a CSV file are read as such; everything else in it is text, and is written as it
+    was given. Of columns of text only the empty text is NULL, unless the format names others.
 
     Args:
         spine: as typed.
-        snapshot: the registry; says which of a CSV file's columns are keys, and of which type.
+        snapshot: the registry; says which of a CSV file's columns are keys or request fields, and of which type.
         features: as asked for.
         timestamp: the time column; None: `timestamp` or `event_timestamp`.
         form: how a CSV file is written.
@@ -381,7 +381,8 @@ def read_spine(
     if path.suffix.lower() == ".parquet":
         return SpineFile(str(path.resolve()))
     times = dict.fromkeys((timestamp,) if timestamp is not None else ("timestamp", "event_timestamp"), Timestamp)
-    dtypes = times | resolve(snapshot, features).join_keys
+    asked = resolve(snapshot, features, history=True)
+    dtypes = times | asked.request_fields | asked.join_keys
     try:
         text = read_text(path, form)
     except SourceError as bad:

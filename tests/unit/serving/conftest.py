@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -118,10 +119,17 @@ class Caller:
         return self("POST", "/v1/features:read", body)
 
 
-@pytest.fixture
-def call() -> Iterator[Caller]:
-    model = hw.FeatureService("model", [EVENTS["n"], DELAYS["late"]])
-    store = hw.AsyncFeatureStore.in_memory([EVENTS, DELAYS, model], clock=lambda: NOON)
+@contextmanager
+def caller_of(definitions: list[Any]) -> Iterator[Caller]:
+    """An application over a store of these definitions."""
+    store = hw.AsyncFeatureStore.in_memory(definitions, clock=lambda: NOON)
     with asyncio.Runner() as runner:
         yield Caller(App(store, ServerSettings()), runner)
         runner.run(store.close())
+
+
+@pytest.fixture
+def call() -> Iterator[Caller]:
+    model = hw.FeatureService("model", [EVENTS["n"], DELAYS["late"]])
+    with caller_of([EVENTS, DELAYS, model]) as made:
+        yield made
