@@ -14,6 +14,7 @@ from tests.servers.redis import RedisReplicas
 ROOT = Path(__file__).resolve().parents[2]
 SMALL_PAGES = [
     "definitions.md",
+    "sql.md",
     "windows.md",
     "on-demand.md",
     "history.md",
