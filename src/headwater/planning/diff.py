@@ -31,11 +31,12 @@ from headwater.planning.differences import (
     version_difference,
 )
 from headwater.planning.draft import Draft, where
+from headwater.planning.kept_stars import with_kept_stars
 from headwater.planning.kept_types import kept_types
 from headwater.planning.numbering import choose
 from headwater.planning.plan import Plan, Unchanged
 from headwater.planning.pointers import computed_in_order, superseded
-from headwater.planning.query_pins import columns_of, read_lines, with_kept_stars, with_pinned_views, with_views_of
+from headwater.planning.query_pins import columns_of, read_lines, with_pinned_views, with_views_of
 from headwater.planning.service_reads import readers
 from headwater.planning.snapshot import AnyRecord, AnyViewRecord, RegistrySnapshot, ViewRecord, ViewVersion
 from headwater.planning.stages import Action, Kind, Stage

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from headwater.definitions.fingerprint import ColumnFingerprints
 from headwater.definitions.query_checks import Columns
 from headwater.definitions.query_lineage import origins
-from headwater.definitions.query_parts import canonical_sql, names_of
+from headwater.definitions.query_parts import names_of
 from headwater.definitions.source_checks import Read, Schemas
 from headwater.definitions.sources import Source, SQLSource
 from headwater.definitions.view import FeatureView
@@ -82,36 +81,6 @@ def read_lines(view: FeatureView) -> Iterator[str]:
         found = origins(view.source.query, feature.source_column, known)
         if found:
             yield f"{feature.name} is made of {', '.join(f'{names[table]}:{column}' for table, column in found)}"
-
-
-def with_kept_stars(snapshot: RegistrySnapshot, view: FeatureView) -> FeatureView:
-    """A definition in whose query a star stands for the features that a registered version of the same text read.
-
-    Features that are added to a view later are not among them, as in services, until the query's own text changes or
-    what is read does.
-
-    Args:
-        snapshot: the registry.
-        view: the definition, as it was written.
-    """
-    record = snapshot.views.get(view.name) if isinstance(view.name, str) else None
-    source = view.source
-    if record is None or not isinstance(source, SQLSource) or names_of(source.query) is not None:
-        return view
-    for version in sorted(record.active, key=lambda version: version.revision, reverse=True):
-        stored = version.view.source
-        if isinstance(stored, SQLSource) and canonical_sql(stored.query) == canonical_sql(source.query):
-            tables = {name: _kept(table, stored.tables.get(name)) for name, table in source.tables.items()}
-            return replace(view, source=replace(source, tables=tables))
-    return view
-
-
-def _kept(table: Source, stored: Source | None) -> Source:
-    if not isinstance(table, ViewTable) or not isinstance(stored, ViewTable) or table.read:
-        return table
-    mine, theirs = ColumnFingerprints(table.view), ColumnFingerprints(stored.view)
-    same = all(name in mine and mine[name] == theirs[name] for name in stored.read)
-    return replace(table, read=stored.read) if same else table
 
 
 def with_views_of(view: FeatureView, stored: FeatureView) -> FeatureView:

@@ -14,6 +14,7 @@ from headwater.definitions.service import FeatureService
 from headwater.definitions.sources import TEXT_SOURCES, PushSource, Source
 from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.errors import HeadwaterError
+from headwater.planning.kept_stars import has_star, with_stars_of
 from headwater.planning.snapshot import RegistrySnapshot, ViewVersion
 
 if TYPE_CHECKING:
@@ -29,13 +30,16 @@ else:
 def versions_of(view: FeatureView, versions: Iterable[ViewVersion]) -> list[ViewVersion]:
     """The registered versions that have a view's definition.
 
-    What a window view does not say of its columns is each version's own.
+    What a window view does not say of its columns is each version's own, and so is what a star over views stands for.
 
     Args:
         view: an object of a user's.
         versions: of the view of that name.
     """
     if not view.aggregations:
+        if has_star(view):
+            marks = ((v, fingerprints.fingerprint(with_stars_of(view, v.view))) for v in versions)
+            return [version for version, mark in marks if version.fingerprint == mark]
         mark = fingerprints.fingerprint(view)
         return [version for version in versions if version.fingerprint == mark]
     return [version for version in versions if version.view.aggregations and _is_of(version, view)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pyarrow as pa
 from hypothesis import given, settings
@@ -54,6 +55,7 @@ class Case:
     written: Sequence[Written]
     calls: Sequence[Row]
     deleted: int | None = None
+    purged: bool = False
 
 
 DELETED_AT = 10
@@ -64,6 +66,7 @@ cases = st.builds(
     st.lists(st.builds(Written, rows, st.booleans()), max_size=4),
     st.lists(rows, max_size=4),
     st.sampled_from([None, None, 1, 2]),
+    st.booleans(),
 )
 
 
@@ -204,7 +207,7 @@ class World:
         self.write(store, "temps", [w.row for w in self.case.written if not w.late])
         self.write(store, "calls", self.case.calls[:2])
         if self.case.deleted is not None:
-            store.delete("temps", [self.case.deleted])
+            store.delete("temps", [self.case.deleted], purge=self.case.purged)
 
     def after(self, store: hw.FeatureStore) -> None:
         self.now[0] = LAST
@@ -265,3 +268,30 @@ def test_runs_take_what_became_known_through_upstream(case: Case) -> None:
         world.after(store)
         store.materialize()
         world.check_online(store)
+
+
+def test_a_log_that_is_compacted_is_read_as_before(tmp_path: Path) -> None:
+    temps = hw.FeatureView(
+        "temps",
+        entity=place,
+        source=hw.PushSource(event_time="t", created_time="c"),
+        features=[hw.Feature("x", hw.Int64)],
+    )
+    query = hw.SQLSource(SHAPES["window"][0], tables={"temps": temps}, event_time="event_time", created_time="known_at")
+    mixed = hw.FeatureView("mixed", entity=place, source=query, features=[hw.Feature("z", hw.Int64)])
+    rows = [Row(1, 1, 1, 2), Row(1, 3, 3, 3), Row(1, 2, 9, 1), Row(2, 1, 1, 1)]
+    (tmp_path / "headwater.toml").write_text('project = "p"\n[online]\nurl = "memory:"\n')
+    with hw.FeatureStore(tmp_path, clock=lambda: at(LAST)) as store:
+        store.apply([mixed])
+        for row in rows:
+            store.write("temps", [{"k": row.k, "t": at(row.event), "c": at(row.created), "x": row.x}])
+            if row.x == 3:
+                store.materialize()  # compacts the log
+        assert list((tmp_path / ".headwater" / "log").rglob("*.parquet"))
+        out = list(running(rows, []))
+        found = store.get_historical_features(SPINE, ["mixed:z"]).to_pylist()
+        assert [row["z"] for row in found] == [newest(out, row["k"], row["timestamp"]) for row in SPINE]
+        store.materialize()
+        assert store.get_online_features(["mixed:z"], [1, 2]).to_dict()["z"] == [
+            newest(out, k, at(LAST)) for k in (1, 2)
+        ]

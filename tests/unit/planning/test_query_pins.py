@@ -53,6 +53,13 @@ def test_a_feature_added_upstream_is_no_new_version(query: str) -> None:
     with a_store(over(w(), query)) as store:
         store.apply([over(w(hw.Feature("n", hw.Int64)), query)])
         assert (versions(store, "w"), versions(store, "v")) == (["1.0.0", "1.1.0"], ["1.0.0"])
+        # the object that was given means the registered version
+        spine = [{"k": 1, "timestamp": NOON}]
+        written = over(w(hw.Feature("n", hw.Int64)), query)
+        assert store.get_historical_features(spine, [written["z"]]).to_pylist()[0]["z"] is None
+        third = over(written, QUERY.replace("x", "z"), name="u")
+        store.apply([third])
+        assert versions(store, "v") == ["1.0.0"]
         store.write("w", [{"k": 1, "t": NOON - timedelta(hours=1), "x": 3.0, "y": 0.0, "n": 5}])
         store.materialize()
         assert store.get_online_features(["v:z"], [1]).to_dict()["z"] == [6.0 if query == QUERY else 3.0]

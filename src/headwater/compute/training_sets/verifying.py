@@ -27,6 +27,7 @@ from headwater.compute.training_sets.report import (
 from headwater.compute.training_sets.saving import libraries
 from headwater.compute.training_sets.source_state import source_changes, source_state
 from headwater.compute.training_sets.training_set import TrainingSet
+from headwater.compute.upstream import bound_source
 from headwater.errors import ConfigError, DataError, LogDamaged, NotFound, SourceError, UsageError
 from headwater.observer import Progress
 from headwater.offline.join.result import HistoryResult
@@ -193,7 +194,8 @@ class _Check:
         if saved.source is None:
             return
         try:
-            now = source_state(self._context, self._context.sources.source_of(version), saved.source)
+            source = bound_source(self._context, version, history=True, logs=False)
+            now = source_state(self._context, source, saved.source)
         except (SourceError, UsageError) as bad:
             gone = saved.source.files
             kind = InputChangeKind.SOURCE if gone is None else InputChangeKind.FILE_GONE
