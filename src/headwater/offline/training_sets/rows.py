@@ -126,11 +126,13 @@ class TrainingRows:
     def _batches(self, rows: int, names: list[str]) -> Iterator[pa.RecordBatch]:
         first = 0
         with self._opened() as file:
+            # as the file has them: fields carry metadata of their own, and may be declared without NULLs
+            schema = pa.schema([file.schema_arrow.field(name) for name in names])
             try:
                 # a file without columns asked for has rows all the same
                 for batch in file.iter_batches(rows, columns=list(dict.fromkeys(names))):
                     end = first + batch.num_rows
-                    batch = pa.RecordBatch.from_arrays([batch.column(name) for name in names], names)
+                    batch = pa.RecordBatch.from_arrays([batch.column(name) for name in names], schema=schema)
                     if self._chosen is not None:
                         batch = batch.filter(pa.array(self._chosen[first:end]))
                     first = end

@@ -334,6 +334,21 @@ def test_spines_keep_their_own_types(tmp_path):
         assert str(made.schema.field("thing").type).startswith("dictionary")
         parts = made.split(test_from="2024-01-01T05:30:00+00:00")
         assert parts["test"].to_pandas()["big"].tolist() == [2]  # 7 o'clock in Berlin
+        flagged = spine()
+        for place, field in enumerate(flagged.schema):
+            if field.name in ("row", "late"):
+                field = field.with_nullable(False)
+            field = field.with_metadata({"PARQUET:field_id": str(place + 5)})
+            flagged = flagged.set_column(place, field, flagged.column(place))
+        pq.write_table(flagged, tmp_path / "flagged.parquet")
+        for given in (flagged, str(tmp_path / "flagged.parquet")):
+            made = store.save_training_set("flagged", given, FEATURES, labels=["late"])
+            assert made.to_arrow(flagged.column_names).to_pydict() == flagged.to_pydict() and made.verify().same
+            assert len(made.split()["test"].to_pandas()) == 10 and made.head(2).num_rows == 2
+        store.delete("pushed", ["a"], purge=True)
+        project.now += 2 * HOUR
+        store.materialize()
+        assert store.training_set("flagged").verify().erased == 7
         query = "SELECT 'a' AS thing, TIMESTAMPTZ '2024-01-01 05:00:00+00' AS timestamp, 1 AS late"
         assert store.save_training_set("query", query, FEATURES, labels=["late"]).verify().same
         empty = store.save_training_set("empty", spine(0), FEATURES)
