@@ -29,14 +29,17 @@ class HeadwaterServer(Closing):
         options: of the command.
         workers: how many.
         tls: the certificate of the authority by which the server is known; None: no TLS.
+        port: where it listens; None: on a free one.
     """
 
-    def __init__(self, project: Path, *options: str, workers: int = 1, tls: Path | None = None) -> None:
+    def __init__(
+        self, project: Path, *options: str, workers: int = 1, tls: Path | None = None, port: int | None = None
+    ) -> None:
         self.tls = tls
-        self.port = free_port()
+        self.port = free_port() if port is None else port
         self.log = project / f"server-{self.port}.log"
         line = [COMMAND, "serve", "--project", str(project), "--port", str(self.port)]
-        with self.log.open("wb") as log:
+        with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*line, "--workers", str(workers), *options], stdout=log, stderr=log, start_new_session=True
             )
@@ -81,6 +84,11 @@ class HeadwaterServer(Closing):
         """Ask it to end; its exit code."""
         self.process.send_signal(number)
         return self.process.wait(timeout)
+
+    def kill(self) -> None:
+        """End it and its workers with SIGKILL."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
     def close(self) -> None:
         """End it and its workers."""

@@ -18,10 +18,12 @@ from headwater.online.rows.windows.form import WindowForm, window_form
 from headwater.online.rows.windows.reading import LEFT_OUT, NOT_FILLED, OVERFLOWS, FeatureValue, holds_from, read_row
 from headwater.online.rows.windows.record import FillRecord, SourceThrough, encode_record
 from headwater.online.rows.windows.row import WindowRow, add_statements, blank_row
-from headwater.planning.windows.layout import WindowLayout
+from headwater.planning.windows.events import WindowEvent
+from headwater.planning.windows.layout import WindowLayout, window_layout
+from headwater.planning.windows.values import result_value
 from headwater.testing import SCALE
 from headwater.testing.oracle import value_order
-from headwater.types import Status, leaf_dtype
+from headwater.types import Bool, Date, Float32, Float64, Int32, Int64, Status, Timestamp, leaf_dtype
 from tests.unit.online.rows.windows.drawn import event_of, is_right, layout_of, layouts, right_values, statements
 from tests.unit.online.rows.windows.test_rows import TOLERANCE, at, put
 
@@ -266,3 +268,42 @@ def test_the_numbers_of_columns(layout):
 
 def test_both_ways_are_tried():
     assert ANY[0] < decoded_module.MANY < ANY[1]
+
+
+NUMBERS = {"x": Float64, "n": Int64, "f": Float32, "i": Int32, "d": Date, "t": Timestamp, "b": Bool}
+
+
+@pytest.mark.parametrize("many", ANY)
+@pytest.mark.parametrize("lifetime", [False, True])
+def test_numbers_of_every_width_are_read_where_they_stand(many, lifetime):
+    windows = ["1h", "2h", None] if lifetime else ["1h", "2h"]
+    functions = [(name, function) for name in NUMBERS for function in ("min", "max", "count")]
+    functions += [("x", f) for f in ("sum", "mean", "var_pop", "stddev_samp")] + [("n", f) for f in ("sum", "mean")]
+    # each twice: the second of a function and window has a slot of its own
+    asked = [(name, function, window) for name, function in functions for window in windows] * 2
+    given = [Aggregation(n, f, w, name=f"f{i}", default=None) for i, (n, f, w) in enumerate(asked)]
+    given.append(Aggregation("f", "rate", "2h", name="rate"))
+    layout = window_layout(given, NUMBERS)
+    assert all(each.columns for each in layout.lists)
+    r = random.Random(lifetime)
+    rows = []
+    for count in (0, 1, 40):
+        row = blank_row(layout, fill=FILL)
+        for position in range(1, count + 1):
+            time = r.randrange(3 * 3_600_000_000)
+            values: dict[str, Any] = {"x": r.random(), "n": r.randrange(-9, 9), "f": r.randrange(-9, 9) / 2}
+            values |= {"i": r.randrange(-9, 9), "d": r.randrange(-9, 9), "t": r.randrange(10**15), "b": r.randrange(2)}
+            values = {name: None if r.random() < 0.2 else value for name, value in values.items()}
+            add_statements(layout, row, [WindowEvent(time, time, True, position, values)], TOLERANCE)
+        rows.append(row)
+    for later in (0, 3_000_000_000, 7_000_000_000, 10**13):
+        now = max(map(holds_from, rows)) + later
+        found = DecodedWindowRows(form_of(layout), [encode_row(layout, row) for row in rows] * many, RECORD, now)
+        columns = found.columns()
+        assert not found.damaged and not found.left_out
+        for place, row in enumerate(rows * many):
+            for slot, right in enumerate(read_row(layout, row, now)):
+                wanted = None if right.value is None else result_value(layout.features[slot].dtype, right.value)
+                value = columns[slot][place]
+                assert value == wanted and type(value) is type(wanted), (layout.features[slot], place, value, wanted)
+                assert status_of(found, slot, place) is right.status
