@@ -4,43 +4,27 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from headwater.clock import LAST_MICROS, MIN_MICROS
-from headwater.errors import FormatError, HeadwaterError
+from headwater.errors import HeadwaterError
 from headwater.online.powers import UNREAD
 from headwater.online.rows.codec import WINDOW_HEADER_SIZE, long_key, without_key
 from headwater.online.rows.values import Damaged
 from headwater.online.rows.windows.codec import DELETED, KEYED, VERSION_BYTE, row_problem
-from headwater.online.rows.windows.form import NEWEST_FILL, PLAIN_FLAGS, WindowForm
-from headwater.online.rows.windows.reading import NOT_FILLED
+from headwater.online.rows.windows.form import WindowForm
+from headwater.online.rows.windows.headers import HEAD, MARK, SIGN, completeness, deleted_through, header_times, headers
 from headwater.online.rows.windows.reading_columns import JoinedRows, NumbersRead
 from headwater.online.rows.windows.reading_one import Notes
-from headwater.online.rows.windows.record import decode_record
 from headwater.online.rows.windows.row_values import ColumnValues, ListedValues, converter
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MANY = 30
+MANY = 36
 """From this many rows on NumPy reads them faster, all at once, than Python one by one."""
-SIGN = 1 << 63
-_HEAD = struct.Struct(">6s6xQ24xQQI")
-_THROUGH = struct.Struct(">Q")
-_TABLE = np.dtype(
-    {
-        "names": ["mark", "fill", "event", "known", "ends"],
-        "formats": ["<i8", ">u8", ">u8", ">u8", ">u4"],
-        "offsets": [0, 12, 44, 52, 60],
-        "itemsize": WINDOW_HEADER_SIZE,
-    }
-)
-_HEADER_WORDS = np.arange(WINDOW_HEADER_SIZE // 4)
-_MARK = 0xFFFFFFFF << 16 | (0xFF & ~PLAIN_FLAGS) << 8 | 0xFF
-"""Of the first 8 bytes of a row those that say what it is: version, unusual flags, fingerprint."""
 _NOWHERE: NDArray[np.intp] = np.empty(0, np.intp)
 _NO_PROBLEMS: Mapping[int, Mapping[int, str]] = {}
 _LONGEST = 1 << 62
@@ -90,7 +74,7 @@ class DecodedWindowRows:
         self.damaged: dict[int, str] = {}
         if long_keys:
             self._long_keys = long_keys
-        self._fill, self.since, problem = _completeness(record, form.batch)
+        self._fill, self.since, problem = completeness(record, form.batch)
         if problem:
             # every row but that of NULL keys is UNAVAILABLE
             self.damaged = dict.fromkeys(range(self.size - null), problem)
@@ -154,7 +138,7 @@ class DecodedWindowRows:
     def _read_few(self, rows: Sequence[bytes | None], now: int, ahead: int) -> None:
         form, fill, marks, strange = self.form, self._fill, self.form.marks, bool(self._long_keys)
         one, blank, limit = form.one, form.blank, now + SIGN
-        read, starts, unpack = one.read, one.starts(now), _HEAD.unpack_from
+        read, starts, unpack = one.read, one.starts(now), HEAD.unpack_from
         table: list[list[Any]] = []
         events, created, notes = [], [], Notes()
         late: dict[int, int] = {}
@@ -172,8 +156,8 @@ class DecodedWindowRows:
             assert row is not None
             events.append(event)
             created.append(known)
-            if known > limit or (deleted and _deleted_through(row) > now):
-                late[place] = max(known - SIGN, _deleted_through(row) if deleted else MIN_MICROS)
+            if known > limit or (deleted and deleted_through(row) > now):
+                late[place] = max(known - SIGN, deleted_through(row) if deleted else MIN_MICROS)
                 later.append((place, row, ends_at))
             elif row is not blank:
                 try:
@@ -196,15 +180,15 @@ class DecodedWindowRows:
     def _read_many(self, rows: Sequence[bytes | None], now: int, ahead: int) -> None:
         form = self.form
         joined, given = self._joined(rows)
-        table = _headers(joined)
-        unlike = (table["mark"] & _MARK) != int.from_bytes(bytes([VERSION_BYTE, 0]) + form.layout.fingerprint, "little")
+        table = headers(joined)
+        unlike = (table["mark"] & MARK) != int.from_bytes(bytes([VERSION_BYTE, 0]) + form.layout.fingerprint, "little")
         unlike |= table["fill"] < np.uint64(self._fill)
         if unlike.any():
             given = list(given)
             for place in np.flatnonzero(unlike).tolist():
                 given[place] = self._unusual(place, given[place])
             joined, given = self._joined(given)
-            table = _headers(joined)
+            table = headers(joined)
         self._events, self._created = table["event"], table["known"]
         known = self._created.astype(np.uint64)
         late: dict[int, int] = {}
@@ -213,7 +197,7 @@ class DecodedWindowRows:
             late = {place: known.item(place) - SIGN for place in places}
         if int(np.bitwise_or.reduce(table["mark"])) >> 8 & DELETED:
             for place in np.flatnonzero(table["mark"] >> 8 & DELETED).tolist():
-                through = _deleted_through(given[place])
+                through = deleted_through(given[place])
                 if through > now:
                     late[place] = max(through, late.get(place, through))
         ends_at = table["ends"].astype(np.int64)
@@ -354,11 +338,11 @@ class DecodedWindowRows:
 
     def events(self) -> NDArray[np.int64]:
         """The newest event time of each row, microseconds; `MIN_MICROS` where there is none."""
-        return _times(self._events)
+        return header_times(self._events)
 
     def created(self) -> NDArray[np.int64]:
         """When the newest events were known, microseconds; `MIN_MICROS` where there is none."""
-        return _times(self._created)
+        return header_times(self._created)
 
     def _aged_from(self) -> NDArray[np.int64]:
         """What ages count from: the later of the newest event, and of that up to which the version is complete."""
@@ -414,49 +398,3 @@ class DecodedWindowRows:
     def numbers(self, column: int) -> NDArray[Any]:
         """A fixed-width column as stored numbers, an embedding as a matrix; anything where there is no value."""
         return self._values.numbers(column)
-
-
-def _headers(rows: JoinedRows) -> NDArray[Any]:
-    """The headers of rows."""
-    words = rows.words.take((rows.base << 1)[:, None] + _HEADER_WORDS)
-    return words.view(_TABLE)[:, 0]
-
-
-def _times(given: Any) -> NDArray[np.int64]:
-    """Times of rows, from what stands in their headers."""
-    if isinstance(given, list):
-        return np.array([time - SIGN for time in given], np.int64)
-    found: NDArray[np.int64] = (given.astype(np.uint64) ^ np.uint64(SIGN)).view(np.int64)
-    return found
-
-
-def _deleted_through(row: bytes) -> int:
-    """D of a row with a delete; `MIN_MICROS` where it is cut short."""
-    cut = len(row) < WINDOW_HEADER_SIZE + _THROUGH.size
-    return MIN_MICROS if cut else int(_THROUGH.unpack_from(row, WINDOW_HEADER_SIZE)[0]) - SIGN
-
-
-@lru_cache(maxsize=64)
-def _completeness(data: bytes | None, batch: bool) -> tuple[int, int, str]:
-    """What a fill record says, worked out once for many reads.
-
-    Args:
-        data: the record.
-        batch: whether a batch source counts.
-
-    Returns:
-        The fill that rows must be of, up to which known_at the version is complete, and why no row can be used: empty
-        where they can.
-    """
-    problem = f"{NOT_FILLED}: run headwater materialize"
-    try:
-        if data == UNREAD:
-            problem = "the fill record was not read in time"
-        elif data is not None:
-            record = decode_record(data)
-            if record.fill:
-                through = record.known_through
-                return record.fill, min(through, record.source_through.known_at) if batch else through, ""
-    except (Damaged, FormatError) as bad:
-        problem = str(bad)
-    return NEWEST_FILL, MIN_MICROS, problem

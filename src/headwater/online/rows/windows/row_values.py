@@ -124,7 +124,8 @@ class ColumnValues:
             kept[list(overflowed)] = False
             none = absent & ~kept
             column = self._columns[slot]
-            if isinstance(column, np.ndarray) and not column.flags.writeable:
+            if isinstance(column, np.ndarray):
+                # another feature may have the same numbers, and another default
                 column = self._columns[slot] = column.copy()
             for place in np.flatnonzero(kept).tolist():
                 column[place] = default
