@@ -225,7 +225,8 @@ class PartedWorld(World):
             copies = [
                 (shard, slot, shard.data.get((RECORD, slot)), shard.replication)
                 for shard in self.shards
-                for slot in FIXED
+                if shard.slots
+                for slot in (*FIXED, (shard.slots & -shard.slots).bit_length() - 1)
                 if shard.state.id in slots and shard.slots >> slot & 1 and slot != shard.main
             ]
             yield

@@ -78,6 +78,9 @@ class Aggregation(_Window, frozen=True, kw_only=True):
             except ValueError as bad:
                 problems.append(f"{field}: {bad}")
                 force_setattr(self, field, None)
+                if field == "window" and self.name is None:
+                    # named as it was written, in its problems alone
+                    force_setattr(self, "name", f"{self.column or 'rows'}_{self.function}{value_suffix(value)}")
         if self.values is not None:
             force_setattr(self, "values", as_tuple(self.values, "values", problems))
         force_setattr(self, "tags", as_dict(self.tags, "tags", problems))

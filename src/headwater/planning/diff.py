@@ -42,7 +42,7 @@ from headwater.planning.snapshot import AnyRecord, AnyViewRecord, RegistrySnapsh
 from headwater.planning.stages import Action, Kind, Stage
 from headwater.planning.window_views import with_known_columns
 from headwater.planning.windows.layout import window_layout
-from headwater.planning.windows.sizes import EVENTS_A_DAY, row_sizes, shown_bytes
+from headwater.planning.windows.sizes import EVENTS_A_DAY, row_sizes, shown_bytes, too_large
 
 
 def plan(
@@ -101,7 +101,7 @@ def plan(
         _plan_removal(draft, findings)
     draft.add(*superseded(draft.after))
     removals = _removals(snapshot, draft.after)
-    warnings = (*out_of_reach, *findings.notes)
+    warnings = (*out_of_reach, *findings.notes, *_too_large(draft.stages))
     return Plan(snapshot.project, snapshot.revision, tuple(draft.stages), tuple(draft.unchanged), warnings, removals)
 
 
@@ -272,6 +272,15 @@ def _plan_view(draft: Draft, view: FeatureView) -> None:
         stages = [Stage(Action.UPDATE, Kind.VIEW, view.name, choice.version, details=details, definition=definition)]
         stages += _moved_with(record, choice.found, definition)
     draft.found(Kind.VIEW, record, choice.found, stages, automatic=automatic)
+
+
+def _too_large(stages: Iterable[Stage]) -> Iterator[str]:
+    """What cannot fit in a row, of the new versions of window views."""
+    for stage in stages:
+        view = stage.definition
+        if stage.action in (Action.ADD, Action.CHANGE) and isinstance(view, FeatureView) and view.aggregations:
+            for name, why in too_large(window_layout(view.aggregations, view.columns)).items():
+                yield f"feature view {view.name}: {name} {why}; lower its max_distinct= or n="
 
 
 def _size_line(view: FeatureView) -> Iterator[str]:

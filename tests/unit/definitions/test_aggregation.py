@@ -205,3 +205,9 @@ def test_empty_values():
 @given(st.integers(1, 10**15))
 def test_names_of_durations_are_exact(duration):
     assert micros_of(parse_duration(whole_units(duration))) == duration
+
+
+def test_a_window_that_cannot_be_read_is_named_as_it_was_written():
+    assert Aggregation("x", "sum", "7 parsecs").feature_name == "x_sum_7_parsecs"
+    assert Aggregation(None, "count", "soon").feature_name == "rows_count_soon"
+    assert Aggregation("x", "sum", "soon", name="s").feature_name == "s"

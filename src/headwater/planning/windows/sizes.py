@@ -63,6 +63,22 @@ def row_sizes(layout: WindowLayout, *, events_a_day: float = EVENTS_A_DAY, event
     return RowSizes(min(typical, LARGEST_ROW), min(largest, LARGEST_ROW))
 
 
+def too_large(layout: WindowLayout) -> dict[str, str]:
+    """The features whose list alone exceeds a row before it is full, each with what it takes."""
+    found = {}
+    for feature in layout.features:
+        each = layout.lists[feature.list]
+        # of as many events as it keeps
+        size = _LIST + _state(each, each.n, each.n, largest=False)
+        if each.shape == WHOLE and size > LARGEST_ROW:
+            most = each.n * LARGEST_ROW // size
+            found[feature.name] = (
+                f"keeps up to {each.n:,} values, which take {shown_bytes(size)}; a row has at most "
+                f"{shown_bytes(LARGEST_ROW)}, so that from about {most:,} values on it is UNAVAILABLE online"
+            )
+    return found
+
+
 def _typical(layout: WindowLayout, each: ListLayout, events_a_day: float) -> int:
     events = events_a_day * max((_reach(window) for window in each.windows), default=0) / _DAY
     if each.lifetime:

@@ -11,7 +11,7 @@ from headwater.online.rows.windows.row import add_statements, blank_row, build_r
 from headwater.planning.windows import sizes
 from headwater.planning.windows.events import WindowEvent, event_digest
 from headwater.planning.windows.layout import window_layout
-from headwater.planning.windows.sizes import row_sizes, shown_bytes
+from headwater.planning.windows.sizes import row_sizes, shown_bytes, too_large
 from headwater.types import Array, Float64, Int64, String
 from tests.unit.online.rows.windows.drawn import event_of, layouts, statements
 
@@ -99,3 +99,16 @@ def test_a_row_is_bounded():
 
 def test_bytes_for_people():
     assert [shown_bytes(size) for size in (0, 598, 3_405, 262_144)] == ["0 B", "598 B", "3.4 KB", "262.1 KB"]
+
+
+def test_lists_that_no_row_can_hold_when_they_are_full_are_named():
+    made = [
+        Aggregation("x", "count_distinct", "7d", max_distinct=100_000),
+        Aggregation("x", "count_distinct", "1d"),
+        Aggregation("x", "last_n", "1d", n=30_000, name="newest"),
+        Aggregation("x", "last_n", "1d", n=100, name="few"),
+    ]
+    found = too_large(window_layout(made, {"x": Float64}))
+    # two features of one column share a list
+    assert set(found) == {"x_count_distinct_7d", "newest", "few"}
+    assert "from about 21,844 values on it is UNAVAILABLE online" in found["x_count_distinct_7d"]

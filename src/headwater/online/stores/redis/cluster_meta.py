@@ -270,7 +270,7 @@ class ClusterMeta:
     # writing
 
     def _copies(self, entries: Mapping[bytes, bytes | None], reads: Sequence[ShardRead]) -> list[ShardRead]:
-        """Where fill records are written once more, as if each were a shard: in every fixed slot that a shard has.
+        """Where fill records are written once more, as if each were a shard: where entries are once slots have moved.
 
         So a shard that loses the slot of its own entries has its fill records still, and what it is read for stays.
         """
@@ -280,7 +280,8 @@ class ClusterMeta:
         found = [
             replace(read, slot=slot, token=None)
             for read in reads
-            for slot in META_SLOTS
+            if read.state.slots
+            for slot in dict.fromkeys((*META_SLOTS, (read.state.slots & -read.state.slots).bit_length() - 1))
             if read.state.slots >> slot & 1 and slot != read.slot
         ]
         names = [meta_hash(read.slot) for read in found]
