@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 import sqlglot
+from sqlglot import exp
 
 from headwater.definitions.query_determinism import changing_faults, order_faults
 from headwater.definitions.query_known import QueryReading
@@ -32,12 +33,23 @@ def query_problems(source: Source, columns: Columns, where: str = "source") -> I
     tree = sqlglot.parse_one(source.query, dialect="duckdb")
     if not isinstance(tree, Tree):
         return
-    reading = QueryReading(tree, _tables(source.tables, columns))
+    reading = QueryReading(tree, _tables(source.tables, columns if _needs_columns(source, tree) else _unknown))
     faults = [*changing_faults(tree), *order_faults(reading.scopes, tree), *reading.faults]
     for fault in faults:
         yield f"{where}.query: {place_of(source.query, tree, fault.node)}: {fault.text}"
     if not faults:
         yield from _times(source, tree, reading, where)
+
+
+def _needs_columns(source: SQLSource, tree: Tree) -> bool:
+    """Whether the columns of the tables decide anything: looking them up may cost a listing of files."""
+    if any(table.created_time is not None for table in source.tables.values()):
+        return True
+    return tree.find(exp.Star) is not None and tree.find(exp.Limit, exp.Window, exp.Distinct) is not None
+
+
+def _unknown(source: Source) -> None:
+    return None
 
 
 def _tables(tables: Mapping[str, Source], columns: Columns) -> dict[str, Rows]:
