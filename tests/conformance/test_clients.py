@@ -147,6 +147,19 @@ def part(row: dict[str, Any]) -> dict[str, Any]:
     return {"part": 1 / row["by"]}
 
 
+VISITS = hw.FeatureView(
+    "visits",
+    entity=USER,
+    source=hw.PushSource(event_time="at", schema={"spent": hw.Float64}),
+    features=[hw.Aggregation("spent", "sum", "1d", name="spent_1d")],
+)
+
+
+@hw.on_demand(inputs=[VISITS["spent_1d"], SOME["n"]], features=[hw.Feature("each", hw.Float64)], nulls="pass")
+def each(spent_1d: Any, n: Any) -> dict[str, Any]:
+    return {"each": spent_1d / n}
+
+
 KEYED = [
     hw.FeatureView(
         f"by_{name}",
@@ -216,7 +229,7 @@ class Doors:
 @pytest.fixture(scope="module")
 def doors() -> Iterator[Doors]:
     store = hw.FeatureStore.in_memory(
-        [ALL, SOME, DELAYS, CONSTANTS, DEFAULTS, *KEYED, echo, risk, strict, part, MODEL, WHOLE, RISKY],
+        [ALL, SOME, DELAYS, CONSTANTS, DEFAULTS, *KEYED, echo, risk, strict, part, VISITS, each, MODEL, WHOLE, RISKY],
         clock=lambda: NOON,
     )
     asynchronous = hw.AsyncFeatureStore.of(store)
@@ -316,6 +329,15 @@ def test_on_demand_features_are_the_same_through_all(doors: Doors) -> None:
                 lambda door: door.get_online_features("risky", [7, 9, 7], request={"limit": limit}, **options),  # noqa: B023
                 everything,
             )
+    doors.store.write("visits", [{"user": 7, "at": AT, "spent": 4.5}, {"user": 7, "at": AT, "spent": 9.0}])
+    # what it reads is not among what was asked for, and the answer is not of it
+    for features in (["each:each"], ["each:each", "some:x"], ["each:each", "visits:spent_1d"]):
+        doors.same(lambda door: door.get_online_features(features, [7, 9, None]), everything)  # noqa: B023
+    found = doors.store.get_online_features(["each:each"], [7])
+    assert (found.to_dict(), found.versions) == (
+        {"user": [7], "each": [1.5]},
+        {"each": "1.0.0"},
+    )
     statuses = doors.store.get_online_features("risky", [7, 9, 7], request={"limit": [2, 2, 0]}).statuses
     assert statuses["ratio"] == ["PRESENT", "NULL", "ERROR"] == statuses["strict"]
     for door in doors.all:

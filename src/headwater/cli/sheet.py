@@ -14,6 +14,7 @@ STYLES = {
     "NOT_KNOWN": "red",
     "NOT_FOUND": "red",
     "UNAVAILABLE": "bold red",
+    "ERROR": "bold red",
     "live": "green",
     "pending": "yellow",
     "retired": "dim",

@@ -46,7 +46,10 @@ class OnlineFunctions:
         self._functions = [OnDemandFunction(function) for function in request.functions]
         self.fields: Mapping[str, DType] = request.request_fields
         self._users = field_users(request.functions)
-        self._asked = _asked(request, reader)
+        asked_of = {column.view for column in request.outputs if not isinstance(column, ComputedColumn)}
+        self._shown = sorted(asked_of)
+        """The views of which something was asked; a result is not of those that functions alone read."""
+        self._asked = _asked(request, reader, self._shown)
         self._views = [_answered(function, request, reader, self._functions) for function in request.functions]
         places = {column.name: place for place, column in enumerate(request.columns)}
         self._places = {
@@ -56,6 +59,7 @@ class OnlineFunctions:
             if argument.column is not None
         }
         self._sources = view_places(request)
+        self._labels = [{request.views[i].label for i in places} for places in self._sources]
 
     def check(self, given: Mapping[str, Any] | None) -> None:
         """Refuse values of a request that no feature takes.
@@ -89,7 +93,8 @@ class OnlineFunctions:
             values = {name: pa.nulls(0, dtype.arrow) for name, dtype in self.fields.items()}
         arrays = read.columns_as_arrays(self._places)
         codes = read.shared_codes()
-        reads = list(read.answered)
+        reads = [read.answered[place] for place in self._shown]
+        problems = self._problems(read)
         out: dict[str, NDArray[np.uint8]] = {}
         found: list[list[pa.Array]] = []
         statuses: list[list[NDArray[np.uint8]]] = []
@@ -113,15 +118,40 @@ class OnlineFunctions:
             view = AnsweredView(self._views[place], None)
             times = ComputedTimes(size, partial(_times_of, read, self._sources[place]), now)
             dtypes = [feature.dtype for feature in function.features]
-            view.rows = ComputedRows(computed.columns, dtypes, size, times)  # type: ignore[assignment]
+            rows = ComputedRows(computed.columns, dtypes, size, times)
+            if problems and blocked is not None:
+                rows.left_out = self._left_out(place, problems, blocked)
+            view.rows = rows  # type: ignore[assignment]
             reads.append(view)
         result = OnlineResult(self._asked, read.entities, reads, drop, max_age)
-        first = len(read.answered)
+        first = len(self._shown)
         for column in self._asked.columns:
             if column.view >= first:
                 out[column.name] = statuses[column.view - first][column.feature]
         result.take_codes(out)
         return result
+
+    def _problems(self, read: OnlineResult) -> dict[str, dict[int, str]]:
+        """Label → row → what is wrong, of views that the result is not of."""
+        found: dict[str, dict[int, str]] = {}
+        if not any(part.rows.damaged or part.rows.left_out for part in read.answered):
+            return found
+        shown = {read.answered[place].view.label for place in self._shown}
+        for damage in read.damages():
+            if damage.view.label not in shown:
+                found.setdefault(damage.view.label, {}).setdefault(damage.row, f"{damage.view.label} {damage.what}")
+        return found
+
+    def _left_out(
+        self, place: int, problems: Mapping[str, Mapping[int, str]], blocked: NDArray[np.uint8]
+    ) -> dict[int, dict[int, str]]:
+        """Feature → row → why its value is UNAVAILABLE, where an input that was not asked for is."""
+        rows: dict[int, str] = {}
+        for row in np.flatnonzero(blocked == _FIRST[0]).tolist():
+            texts = [found[row] for label, found in problems.items() if row in found and label in self._labels[place]]
+            if texts:
+                rows[row] = "; ".join(texts)
+        return dict.fromkeys(range(len(self._functions[place].features)), rows) if rows else {}
 
 
 def field_users(functions: Iterable[ResolvedFunction]) -> dict[str, str]:
@@ -203,15 +233,15 @@ def _answered(
     views = [reader.views[i] for i in view_places(request)[place]]
     slas = [view.sla for view in views if view.sla is not None]
     nothing = (None,) * len(functions[place].features)
-    timed = any(view.timed for view in views)
-    return ViewAnswered(
-        function.name, function.label, function.version, (), timed, nothing, min(slas, default=None), nothing
-    )
+    timed, keys = any(view.timed for view in views), dict.fromkeys(key for view in views for key in view.key_columns)
+    sla = min(slas, default=None)
+    return ViewAnswered(function.name, function.label, function.version, tuple(keys), timed, nothing, sla, nothing)
 
 
-def _asked(request: ResolvedRequest, reader: OnlineReader) -> ReadRequest:
-    """What the answers have, computed columns among the others."""
-    first, read = len(request.views), {column.name: column for column in reader.asked.columns}
+def _asked(request: ResolvedRequest, reader: OnlineReader, shown: Sequence[int]) -> ReadRequest:
+    """What the answers have, computed columns among the others; of the views only those that are shown."""
+    first, read = len(shown), {column.name: column for column in reader.asked.columns}
+    position = {place: i for i, place in enumerate(shown)}
     columns = []
     for output in request.outputs:
         if isinstance(output, ComputedColumn):
@@ -219,8 +249,9 @@ def _asked(request: ResolvedRequest, reader: OnlineReader) -> ReadRequest:
             place = names.index(output.feature.name)
             columns.append(ReadColumn(output.name, first + output.function, place, output.feature.dtype))
         else:
-            columns.append(read[output.name])
-    counts = [len(view.features) for view in request.views]
+            own = read[output.name]
+            columns.append(ReadColumn(own.name, position[own.view], own.feature, own.dtype))
+    counts = [len(request.views[place].features) for place in shown]
     counts += [len(function.definition.view.feature_names) for function in request.functions]
     asked = reader.asked
     return ReadRequest.of(asked.keys, columns, counts, asked.freshness, request.service, request.request_fields)

@@ -69,6 +69,7 @@ class ArrayRows:
         """
         self.since = since
         self._times.events = np.where(self._times.gone, MIN_MICROS, self._times.events)
+        self._times.created = np.where(self._times.gone, MIN_MICROS, self._times.created)
         self._gone = np.isin(codes, _NO_ROW)
         self._gone[list(self.damaged)] = True
 

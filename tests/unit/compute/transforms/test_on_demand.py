@@ -428,3 +428,30 @@ def test_a_service_says_what_a_request_must_have():
 def test_the_function_stays_callable():
     found = by_numpy(np.array([1.0]), np.array([2]), np.array(["a"], object), np.array([3]), np.array(["b"], object))
     assert found["total"].tolist() == [7.0]
+
+
+def test_what_is_unavailable_is_not_computed(tmp_path):
+    rows = [{"id": 1, "ts": WHEN - timedelta(minutes=5), "x": 2.0}]
+    source = hw.TableSource(rows, event_time="ts")
+    windows = hw.FeatureView(
+        "w", entity=THING, source=source, features=[hw.Aggregation("x", "sum", "1h", name="x_1h")]
+    )  # fmt: skip
+
+    @hw.on_demand(inputs=[windows["x_1h"]], features=[hw.Feature("y", hw.Float64)], nulls="pass")
+    def y(x_1h):
+        return {"y": x_1h + 1}
+
+    @hw.on_demand(inputs=[y], features=[hw.Feature("z", hw.Float64)], errors="null")
+    def z(y):
+        return {"z": y}
+
+    with hw.FeatureStore.in_memory([y, z], clock=lambda: WHEN) as store:
+        before = store.get_online_features(["y:y", "z:z", "w:x_1h"], [1])
+        assert before.statuses == {"y": ["UNAVAILABLE"], "z": ["UNAVAILABLE"], "x_1h": ["UNAVAILABLE"]}
+        assert before.to_dict() == {"id": [1], "y": [None], "z": [None], "x_1h": [None]}
+        assert "w 1.0.0" in before.problems[1]
+        store.materialize()
+        after = store.get_online_features(["z:z"], [1])
+        assert (after.to_dict()["z"], after.statuses["z"]) == ([3.0], ["PRESENT"])
+        spine = pa.table({"id": [1], "timestamp": [WHEN]})
+        assert store.get_historical_features(spine, ["z:z"]).to_pylist()[0]["z"] == 3.0
