@@ -18,6 +18,8 @@ from headwater.planning.windows.events import WindowEvent
 def required(version: Version, row: WindowRow, batch: Batch) -> list[WindowEvent]:
     """What the invariant asks for of a batch that is covered."""
     until = max(batch.arrival + version.tolerance, row.known_through)
+    if row.deleted_through == NEVER:
+        return [event for event in batch.events if event.event <= until and event.created <= until]
     return [event for event in batch.events if event.known_at <= until and not row.hides(event)]
 
 

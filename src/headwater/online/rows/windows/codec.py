@@ -36,7 +36,7 @@ from headwater.online.rows.codec import (
 from headwater.online.rows.values import Damaged
 from headwater.online.rows.windows.list_bytes import aligned, pack_list
 from headwater.online.rows.windows.lists import RowList, give_way
-from headwater.online.rows.windows.packing import Bytes, put_number, put_signed
+from headwater.online.rows.windows.packing import Bytes, put_number, put_rising, put_signed
 from headwater.online.rows.windows.row import NEVER, MergedId, WindowRow
 from headwater.online.rows.windows.stored_lists import Plans, StoredLists
 from headwater.planning.windows.layout import WindowLayout
@@ -109,11 +109,7 @@ def _head(layout: WindowLayout, row: WindowRow, flags: int) -> bytes:
         to += _PAIR.pack(row.deleted_through + _SIGN, row.delete_position)
     if row.listed:
         flags |= LISTED
-        put_number(to, len(row.listed))
-        before = row.applied_through
-        for position in sorted(row.listed):
-            put_number(to, position - before)
-            before = position
+        put_rising(to, sorted(row.listed), row.applied_through)
     if row.ids or row.ids_after != NEVER:
         flags |= IDS
         _put_ids(to, row)

@@ -8,6 +8,7 @@ bytes behind their length; an array behind its number of elements, each behind a
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 from headwater.online.rows.values import Damaged
@@ -32,6 +33,25 @@ def put_number(to: bytearray, number: int) -> None:
         to.append(number & 0x7F | 0x80)
         number >>= 7
     to.append(number)
+
+
+def put_rising(to: bytearray, numbers: Sequence[int], before: int) -> None:
+    """Append how many numbers there are, and each as its distance from the one before.
+
+    Args:
+        to: appended to.
+        numbers: ascending.
+        before: the one before the first.
+    """
+    put_number(to, len(numbers))
+    append = to.append
+    for number in numbers:
+        distance = number - before
+        while distance > 0x7F:
+            append(distance & 0x7F | 0x80)
+            distance >>= 7
+        append(distance)
+        before = number
 
 
 def put_signed(to: bytearray, number: int) -> None:
@@ -109,7 +129,7 @@ class Bytes:
         return -(number + 1 >> 1) if number & 1 else number >> 1
 
     def rising(self, number: int) -> list[int]:
-        """How many numbers there are, and the numbers, each stored as its distance from the one before.
+        """What `put_rising` wrote.
 
         Args:
             number: the one before the first.
@@ -117,24 +137,26 @@ class Bytes:
         Raises:
             Damaged: they are not whole.
         """
-        numbers, distance, shift = list[int](), 0, 0
-        count = self.number()
-        at = self.at
-        for byte in memoryview(self.data)[at : self.end]:
-            if len(numbers) == count:
-                break
+        count, data, at, end = self.number(), self.data, self.at, self.end
+        numbers = []
+        for _ in range(count):
+            if at >= end:
+                raise Damaged("a window row cut short")
+            byte = data[at]
             at += 1
-            distance |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                number += distance
-                numbers.append(number)
-                distance = shift = 0
-            else:
+            distance = byte & 0x7F
+            shift = 7
+            while byte > 0x7F:
+                if at >= end:
+                    raise Damaged("a window row cut short")
+                byte = data[at]
+                at += 1
+                distance |= (byte & 0x7F) << shift
                 shift += 7
-                if shift >= 7 * _LONGEST:
+                if shift > 7 * _LONGEST:
                     raise Damaged("a number of more than 64 bits")
-        if len(numbers) < count:
-            raise Damaged("a window row cut short")
+            number += distance
+            numbers.append(number)
         self.at = at
         return numbers
 
