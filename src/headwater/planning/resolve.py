@@ -30,11 +30,10 @@ from headwater.values import Value
 
 if TYPE_CHECKING:
     from headwater.planning import resolve_functions, service_reads
-    from headwater.planning.windows import layout as window_layouts
+    from headwater.planning.windows.layout import WindowLayout
 else:
     resolve_functions = deferred("headwater.planning.resolve_functions")
     service_reads = deferred("headwater.planning.service_reads")
-    window_layouts = deferred("headwater.planning.windows.layout")
 
 FULL_NAMES = "pass full_names=True (the headwater command: --full-names),"
 """What to do about two columns of one name."""
@@ -113,11 +112,10 @@ class ResolvedView(Value, frozen=True, dict=True):
         """The layout of the version's online rows."""
         return RowLayout.of(self.view)
 
-    @lazy
-    def windows(self) -> window_layouts.WindowLayout | None:
+    @property
+    def windows(self) -> WindowLayout | None:
         """The lists that a window version keeps an entity, of all its features; None of a plain view."""
-        view = self.view
-        return window_layouts.window_layout(view.aggregations, view.columns) if view.aggregations else None
+        return self.definition.windows
 
 
 class OutputColumn(Value, frozen=True):

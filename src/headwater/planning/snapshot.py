@@ -32,10 +32,12 @@ if TYPE_CHECKING:
     from headwater.definitions import fingerprint as fingerprints
     from headwater.definitions.on_demand import OnDemandFeatureView, RequestField
     from headwater.planning import on_demand_meaning
+    from headwater.planning.windows import layout as window_layouts
     from headwater.types import DType
 else:
     fingerprints = deferred("headwater.definitions.fingerprint")
     on_demand_meaning = deferred("headwater.planning.on_demand_meaning")
+    window_layouts = deferred("headwater.planning.windows.layout")
 
 
 def version_key(version: str) -> tuple[int, ...]:
@@ -150,6 +152,12 @@ class ViewVersion(Reads, Value, frozen=True, dict=True):
     def fingerprint(self) -> str:
         """The name of its meaning, worked out by this release: what SQL means is not said by the one that stored it."""
         return fingerprints.fingerprint(self.view)
+
+    @lazy
+    def windows(self) -> window_layouts.WindowLayout | None:
+        """The lists that a window version keeps an entity, of all its features; None of a plain view."""
+        view = self.view
+        return window_layouts.window_layout(view.aggregations, view.columns) if view.aggregations else None
 
     @lazy
     def column_fingerprints(self) -> Mapping[str, str]:
