@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+import time
 from collections.abc import Iterator
 
 import msgspec
@@ -17,12 +18,17 @@ from headwater.clock import system_clock
 
 _HEADER = struct.Struct("<QQQd")
 """Length of the names, of the values, process id, when it began (seconds since 1970)."""
+_SHARE = struct.Struct("<Qd")
+"""Open connections, and when that was noted (seconds of the clock that never goes back; 0: the worker is gone)."""
+_SHARE_AT = _HEADER.size
 _VALUES_AT = 64
 MOST_VALUES = 1 << 15
 _NAMES_AT = _VALUES_AT + 8 * MOST_VALUES
 _MOST_NAMES = 1 << 19
 SLOT_BYTES = _NAMES_AT + _MOST_NAMES
 _LENGTH = struct.Struct("<I")
+_GONE_AFTER = 3.0
+"""Seconds without a word after which a worker counts as gone."""
 _SPILL = 64
 """Values at the beginning of a slot that stand for every series for which there is no room left."""
 
@@ -60,6 +66,37 @@ class Memory:
             _, _, process, began = _HEADER.unpack_from(self._map, start)
             if process:
                 yield index, process, began, _series(self._map, start)
+
+
+class Shares:
+    """How many connections each worker has, for who takes the next one.
+
+    Args:
+        memory: the server's.
+        index: of the slot that is this worker's.
+    """
+
+    def __init__(self, memory: Memory, index: int) -> None:
+        self._map = memory._map
+        self._mine = index * SLOT_BYTES + _SHARE_AT
+        self._others = [n * SLOT_BYTES + _SHARE_AT for n in range(memory.slots) if n != index]
+        self._connections = 0
+
+    def note(self, connections: int) -> None:
+        """Say how many this worker has; said again every second, or others take it for gone."""
+        self._connections = connections
+        _SHARE.pack_into(self._map, self._mine, connections, time.monotonic())
+
+    def leave(self) -> None:
+        """This worker takes none any more."""
+        _SHARE.pack_into(self._map, self._mine, self._connections, 0.0)
+
+    @property
+    def has_most(self) -> bool:
+        """Whether another worker that takes connections has fewer than this one."""
+        since = time.monotonic() - _GONE_AFTER
+        shares = (_SHARE.unpack_from(self._map, at) for at in self._others)
+        return any(noted > since and connections < self._connections for connections, noted in shares)
 
 
 def _series(memory: mmap.mmap, start: int) -> dict[Name, list[float]]:

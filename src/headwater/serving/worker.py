@@ -7,6 +7,7 @@ import gc
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -16,6 +17,7 @@ import uvicorn
 from headwater.async_store import AsyncFeatureStore
 from headwater.clock import system_clock
 from headwater.errors import HeadwaterError
+from headwater.serving.acceptor import Acceptor
 from headwater.serving.access import READ_EVERY, KeyRing
 from headwater.serving.app import App
 from headwater.serving.connection import BoundedConnection
@@ -23,7 +25,7 @@ from headwater.serving.metrics import Metrics
 from headwater.serving.repeated import repeat
 from headwater.serving.server_log import ServerLog
 from headwater.serving.settings import ServerSettings
-from headwater.serving.slots import Memory
+from headwater.serving.slots import Memory, Shares
 
 _COUNTED_EVERY = 1.0
 """Seconds."""
@@ -40,13 +42,22 @@ READY = b"r"
 class _Server(uvicorn.Server):
     """Stops in two steps: what comes is refused while what is under way ends."""
 
-    def __init__(self, config: uvicorn.Config, app: App, link: socket.socket) -> None:
+    acceptors: Sequence[Acceptor] = ()
+
+    def __init__(self, config: uvicorn.Config, app: App, link: socket.socket, shares: Shares) -> None:
         super().__init__(config)
-        self._app, self._link = app, link
+        self._app, self._link, self._shares = app, link, shares
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to answer, and tell the supervisor."""
-        await super().startup(sockets)
+        await super().startup([])
+
+        def connection() -> BoundedConnection:
+            return BoundedConnection(self.config, self.server_state, self.lifespan.state)
+
+        open_ones, tls = self.server_state.connections, self.config.ssl
+        self.acceptors = [Acceptor(each, connection, tls, open_ones, self._shares) for each in sockets or []]
+        self.servers: list[Any] = list(self.acceptors)
         with suppress(OSError):
             self._link.send(READY)
 
@@ -68,7 +79,12 @@ class _Server(uvicorn.Server):
 
 
 def serve(
-    project: str, settings: ServerSettings, listening: socket.socket, metrics: Metrics, link: socket.socket
+    project: str,
+    settings: ServerSettings,
+    listening: socket.socket,
+    metrics: Metrics,
+    link: socket.socket,
+    shares: Shares,
 ) -> None:
     """Answer requests until a signal ends it.
 
@@ -78,6 +94,7 @@ def serve(
         listening: a bound socket.
         metrics: counts what is answered.
         link: to the supervisor.
+        shares: how many connections each worker has.
 
     Raises:
         HeadwaterError: the store cannot be opened.
@@ -104,11 +121,13 @@ def serve(
         ssl_keyfile=settings.private_key or None,
     )
     ServerLog(app.log).install()
-    server = _Server(config, app, link)
+    server = _Server(config, app, link, shares)
 
     async def counted() -> None:
-        # others see what this worker's reads did
+        # others see what this worker's reads did, and that it is there
         app.routes.count_reads()
+        for acceptor in server.acceptors:
+            acceptor.note()
 
     async def opened() -> None:
         # one that is opened by its first read only would take a store that was removed meanwhile for an empty one
@@ -150,8 +169,10 @@ def main() -> None:
     # the supervisor decides when to stop: Ctrl-C reaches every process of the terminal
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        metrics = Metrics(Memory(int(memory)), int(slot))
-        serve(project, settings, socket.socket(fileno=int(descriptor)), metrics, socket.socket(fileno=int(link)))
+        shared = Memory(int(memory))
+        metrics, shares = Metrics(shared, int(slot)), Shares(shared, int(slot))
+        listening, supervisor = socket.socket(fileno=int(descriptor)), socket.socket(fileno=int(link))
+        serve(project, settings, listening, metrics, supervisor, shares)
     except HeadwaterError as bad:
         sys.stderr.write(f"{type(bad).__name__}: {bad}\n")
         raise SystemExit(REFUSED) from None
