@@ -66,6 +66,11 @@ class Acceptor:
             self._loop.remove_reader(self._listening)
         self._shares.leave()
 
+    async def wait_closed(self) -> None:
+        """As an event loop's server: connections that have just been taken begin."""
+        if self._beginning:
+            await asyncio.wait(self._beginning)
+
     def _listen(self) -> None:
         self._timer = None
         self._loop.add_reader(self._listening, self._ready)
