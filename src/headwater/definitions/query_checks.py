@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 
 import sqlglot
@@ -16,6 +17,9 @@ from headwater.definitions.view_tables import ViewTable
 
 Columns = Callable[[Source], tuple[str, ...] | None]
 """The columns of a source; None where they cannot be known."""
+
+_BACKWARD = re.compile(r"\binterval\s*'[^']*-", re.IGNORECASE)
+"""An interval with a minus in its text."""
 
 
 def query_problems(source: Source, columns: Columns, where: str = "source") -> Iterator[str]:
@@ -33,7 +37,9 @@ def query_problems(source: Source, columns: Columns, where: str = "source") -> I
     tree = sqlglot.parse_one(source.query, dialect="duckdb")
     if not isinstance(tree, Tree):
         return
-    reading = QueryReading(tree, _tables(source.tables, columns if _needs_columns(source, tree) else _unknown))
+    tables = _tables(source.tables, columns if _needs_columns(source, tree) else _unknown)
+    # SQLGlot 26 loses the sign of a text
+    reading = QueryReading(tree, tables, intervals=_BACKWARD.search(source.query) is None)
     faults = [*changing_faults(tree), *order_faults(reading.scopes, tree), *reading.faults]
     for fault in faults:
         yield f"{where}.query: {place_of(source.query, tree, fault.node)}: {fault.text}"

@@ -34,6 +34,7 @@ class QueryReading:
     Args:
         tree: the query.
         tables: the names of tables in it, in lower case → what they are.
+        intervals: whether a time with an INTERVAL added is a later one.
 
     Attributes:
         faults: what is wrong wherever the query is used.
@@ -41,7 +42,8 @@ class QueryReading:
         rows: what the whole query gives.
     """
 
-    def __init__(self, tree: Tree, tables: Mapping[str, Rows]) -> None:
+    def __init__(self, tree: Tree, tables: Mapping[str, Rows], *, intervals: bool = True) -> None:
+        self._intervals = intervals
         self.faults: list[Fault] = []
         self.scopes: list[Scope] = []
         self.rows = self._query(tree, dict(tables))
@@ -67,7 +69,10 @@ class QueryReading:
             again = inside is not None and inside.args.get("recursive") and _names(table.this, name)
             rows = self._query(table.this, {**names, name: UNKNOWN} if again else names)
             if again and rows.timed:
-                self._fault(table, f"{name} reads itself, and rows that have a created time: this cannot be checked")
+                self._fault(
+                    table.args["alias"],
+                    f"{name} reads itself, and rows that have a created time: this cannot be checked",
+                )
             names = {**names, name: _renamed(rows, table.args.get("alias"))}
         return names
 
@@ -101,7 +106,7 @@ class QueryReading:
         conditions = [part for join in select.args.get("joins") or () for part in _conditions(join)]
         for part in (*parts(select), *conditions):
             self._inner(part, names)
-        return _Columns(scope).rows()
+        return _Columns(scope, intervals=self._intervals).rows()
 
     def _inner(self, part: Tree, names: dict[str, Rows]) -> None:
         """Queries that give no rows of FROM: EXISTS, IN, scalars."""
@@ -176,8 +181,8 @@ class QueryReading:
 class _Columns:
     """The columns that one SELECT gives, and which of them are known columns."""
 
-    def __init__(self, scope: Scope) -> None:
-        self._scope = scope
+    def __init__(self, scope: Scope, *, intervals: bool) -> None:
+        self._scope, self._intervals = scope, intervals
         self._select = scope.select
 
     def rows(self) -> Rows:
@@ -262,7 +267,7 @@ class _Columns:
         if isinstance(node, exp.Coalesce):
             # where the first is NULL there is no row of its table
             return self._covered(node.this, need, within=within)
-        if isinstance(node, exp.Add):
+        if isinstance(node, exp.Add) and self._intervals:
             for one, other in ((node.this, node.expression), (node.expression, node.this)):
                 if _is_forward(other):
                     return self._covered(one, need, within=within)

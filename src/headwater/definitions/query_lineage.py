@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import sqlglot
 from sqlglot import exp
-from sqlglot.lineage import lineage
+from sqlglot.lineage import Node, lineage
 
 Known = tuple[tuple[str, tuple[str, ...]], ...]
 """(table, its columns) of the tables whose columns are known."""
@@ -35,12 +35,19 @@ def origins(query: str, column: str, tables: Mapping[str, Sequence[str] | None])
     return tuple((names[table.lower()], name) for table, name in found)
 
 
+def _root(query: str, column: str, schema: dict[str, dict[str, str]]) -> Node | None:
+    """Where the lineage of a column begins; None where SQLGlot finds no such column, or not where it is from."""
+    try:
+        return lineage(column, query, schema=schema, dialect="duckdb")
+    except (sqlglot.errors.SqlglotError, ValueError, KeyError):
+        return None
+
+
 @lru_cache(maxsize=1024)
 def _found(query: str, column: str, known: Known) -> tuple[tuple[str, str], ...] | None:
     schema = {name: dict.fromkeys(columns, "TEXT") for name, columns in known}
-    try:
-        root = lineage(column, query, schema=schema, dialect="duckdb")
-    except (sqlglot.errors.SqlglotError, ValueError, KeyError):
+    root = _root(query, column, schema) or _root(query, column, {})
+    if root is None:
         return None
     found: dict[tuple[str, str], None] = {}
     for node in root.walk():

@@ -10,7 +10,16 @@ from sqlglot import exp
 
 from headwater.definitions.query_scopes import Tree
 
-_OF_WORDS = (exp.Func, exp.Limit, exp.Offset, exp.Distinct, exp.TableSample, exp.Pivot, exp.SetOperation)
+_OF_WORDS = (
+    exp.Func,
+    exp.Limit,
+    exp.Offset,
+    exp.Distinct,
+    exp.TableSample,
+    exp.Pivot,
+    exp.SetOperation,
+    exp.Identifier,
+)
 """What begins with a word of its own; all else begins with one of its parts."""
 _SAME = (frozenset(("string_agg", "group_concat", "listagg")), frozenset(("list", "array_agg")))
 """Names of one function."""
@@ -56,12 +65,25 @@ def _own(node: Any) -> int | None:
 
 def _by_word(query: str, tree: Tree, node: Tree) -> int | None:
     """The word that a node begins with, counted among the nodes of its kind."""
-    words = {name.casefold() for name in _words(node)}
-    words |= {name for names in _SAME if names & words for name in names}
+    words = _words_of(node)
     found = [token.start for token in sqlglot.tokenize(query, dialect="duckdb") if token.text.casefold() in words]
-    like = [other for other in tree.dfs() if type(other) is type(node)]
+    like = [other for other in _in_order(tree) if type(other) is type(node) and (_words_of(other) & words)]
     number = next((i for i, other in enumerate(like) if other is node), 0)
     return found[min(number, len(found) - 1)] if found else None
+
+
+def _in_order(node: Tree) -> Iterator[Tree]:
+    """A node and all in it, about as they are written: WITH comes first, and in it a table's name."""
+    yield node
+    children = [child for child in node.iter_expressions() if isinstance(child, Tree)]
+    first = exp.TableAlias if isinstance(node, exp.CTE) else exp.With
+    for child in sorted(children, key=lambda child: not isinstance(child, first)):
+        yield from _in_order(child)
+
+
+def _words_of(node: Tree) -> set[str]:
+    words = {name.casefold() for name in _words(node)}
+    return words | {name for names in _SAME if names & words for name in names}
 
 
 def _words(node: Tree) -> Iterator[str]:
@@ -70,6 +92,9 @@ def _words(node: Tree) -> Iterator[str]:
         return
     if isinstance(node, exp.SetOperation):
         yield type(node).__name__
+        return
+    if isinstance(node, exp.Identifier):  # SQLGlot before 27 has no places of names
+        yield node.name
         return
     if isinstance(node, exp.Func):
         yield from type(node).sql_names()
