@@ -158,22 +158,21 @@ class Driver:
         whole = long_key(data)
         if whole is not None:
             self.statements.long[key] = whole
-        sequence = sequence_of(data)
         try:
             return decode_row(self.version.layout, data)
         except Damaged:
-            return asks.DamagedRow(sequence)
+            return asks.DamagedRow(sequence_of(data))
 
     def _swap(self, swaps: Sequence[asks.Swap]) -> list[bool]:
         done = [False] * len(swaps)
         layout, long = self.version.layout, self.statements.long
         for within in {swap.epoch for swap in swaps}:
             mine = [i for i, swap in enumerate(swaps) if swap.epoch == within]
+            those = [swaps[i] for i in mine]
             changes: list[Change] = [
-                (swaps[i].key, swaps[i].sequence, encode_row(layout, swaps[i].row, key=long.get(swaps[i].key)))
-                for i in mine
+                (each.key, each.sequence, encode_row(layout, each.row, key=long.get(each.key))) for each in those
             ]
-            greatest = max(_greatest(swaps[i].row) for i in mine)
+            greatest = max(_greatest(each.row) for each in those)
             swapped = self.context.online.compare_and_put_all(
                 changes,
                 until=self._until if isinstance(self._until, int) else self._until(),
