@@ -193,7 +193,7 @@ class PartedWorld(World):
             if swap.epoch is not None:
                 replication = history_of(held[swap.epoch] or [], slot_of(swap.key))
                 same = replication == self.at(swap.key).replication.encode()
-            done.append(same and self.swap(swap._replace(epoch=None)))
+            done.append(same and self.swap(asks.Swap(swap.key, swap.sequence, swap.row)))
         return done
 
     def held(self, epoch: bytes) -> list[StartShard] | None:
