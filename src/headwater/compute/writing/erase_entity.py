@@ -85,7 +85,8 @@ def _composite_note(entity: str, views: list[str]) -> list[str]:
 
 def out_of_reach(context: StoreContext) -> list[str]:
     """What may still hold a purged key afterwards, and is the operator's to erase."""
-    notes = ["sources, backups and copies of the project's folder are yours to erase", *context.online.not_erased()]
+    yours = "sources, backups, copies of the project's folder and training sets of other hosts are yours to erase"
+    notes = [yours, *context.online.not_erased()]
     if context.registry.engine.dialect.name == "postgresql":
         notes.append("PostgreSQL keeps removed rows until VACUUM, and in its write-ahead log and backups")
     return notes
