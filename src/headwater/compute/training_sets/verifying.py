@@ -36,6 +36,7 @@ from headwater.offline.training_sets.erasing import PurgedKeys, key_table
 from headwater.offline.training_sets.key_names import keys_of
 from headwater.offline.training_sets.manifest import SavedFunction, SavedView
 from headwater.offline.training_sets.rows import BATCH, TrainingRows
+from headwater.offline.training_sets.writing import explained
 from headwater.planning.resolve import whole_view
 from headwater.planning.snapshot import PinnedSelection, RegistrySnapshot
 from headwater.planning.value_checks import python_values
@@ -266,13 +267,15 @@ class _Check:
 
     def _spine(self, stack: ExitStack) -> Path:
         """The saved spine in a file of its own: memory stays bounded."""
-        temporary = TempFolder(self._context.training_sets.path)
-        stack.callback(temporary.close)
-        path, columns = temporary.path / "spine.parquet", list(self._made.spine.columns)
-        schema = self._saved.schema
-        with pq.ParquetWriter(path, pa.schema([schema.field(name) for name in columns])) as writer:
-            for batch in self._saved.to_batches(BATCH, columns):
-                writer.write_batch(batch)
+        columns, schema = list(self._made.spine.columns), self._saved.schema
+        kept = pa.schema([schema.field(name) for name in columns])
+        with explained(self._context.training_sets.path):
+            temporary = TempFolder(self._context.training_sets.path)
+            stack.callback(temporary.close)
+            path = temporary.path / "spine.parquet"
+            with pq.ParquetWriter(path, kept) as writer:
+                for batch in self._saved.to_batches(BATCH, columns):
+                    writer.write_batch(batch)
         return path
 
     def _compare(self, result: HistoryResult) -> None:

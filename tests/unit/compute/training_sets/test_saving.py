@@ -297,6 +297,9 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
         with pytest.raises(hw.StorageFull, match="cannot write"):
             project.save()
         assert written and sorted(store.context.training_sets.path.rglob("*")) == before
+        with pytest.raises(hw.StorageFull, match="cannot write"):
+            store.training_set("things").verify()
+        assert sorted(store.context.training_sets.path.rglob("*")) == before
         monkeypatch.undo()
         assert project.save().version == 2
 
