@@ -21,7 +21,8 @@ REFERENCE = {
         [
             *("Entity", "Feature", "Aggregation", "FeatureKind", "FeatureView", "FeatureSelection", "FeatureService"),
             *("on_demand", "OnDemandFeatureView", "RequestField"),
-            *("ParquetSource", "CSVSource", "JSONSource", "SQLSource", "TableSource", "PushSource"),
+            *("ParquetSource", "CSVSource", "JSONSource", "SQLSource", "TableSource", "PushSource", "TransformSource"),
+            "transform",
         ],
     ),
     "Dtypes and enums": (
