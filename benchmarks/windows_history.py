@@ -46,6 +46,8 @@ class Shape:
         keys: for each 10M events.
         zipf: whether some keys have far more events than others (exponent 1.1).
         hour: whether all events are known an hour late.
+        late: the share of events that are known late, at random; the others within a minute.
+        latest: how late these are at most, microseconds.
         target: of the ratio to the raw join.
     """
 
@@ -53,6 +55,8 @@ class Shape:
     keys: int
     zipf: bool = False
     hour: bool = False
+    late: float = 0.02
+    latest: int = _DAY
     target: float | None = None
 
 
@@ -64,8 +68,8 @@ SHAPES = (
 )
 
 
-def write_data(folder: Path, shape: Shape, rows: int, seed: int) -> None:
-    """Events and spine of a shape, as Parquet files."""
+def write_data(folder: Path, shape: Shape, rows: int, seed: int, spine_rows: int | None = None) -> None:
+    """Events and spine of a shape, as Parquet files; unless said, with a spine row for each ten events."""
     random = np.random.default_rng(seed)
     keys = max(10, shape.keys * rows // 10_000_000) if shape.keys > 1_000 else shape.keys
     ranks = np.arange(1, keys + 1, dtype=np.float64) ** -1.1
@@ -77,7 +81,8 @@ def write_data(folder: Path, shape: Shape, rows: int, seed: int) -> None:
         return np.minimum(np.searchsorted(shares, random.random(size)), keys - 1)
 
     event = np.sort(_START + random.integers(0, _SPAN, rows))
-    late = np.where(random.random(rows) < 0.02, random.integers(0, _DAY, rows), random.integers(0, 60_000_000, rows))
+    prompt = random.integers(0, 60_000_000, rows)
+    late = np.where(random.random(rows) < shape.late, random.integers(0, shape.latest, rows), prompt)
     created = event + (3_600_000_000 if shape.hour else late)
     table = pa.table(
         {
@@ -88,7 +93,8 @@ def write_data(folder: Path, shape: Shape, rows: int, seed: int) -> None:
         }
     )
     pq.write_table(table, folder / "events.parquet")
-    spine = {"user": drawn(rows // 10), "timestamp": _times(_START + random.integers(0, _SPAN, rows // 10))}
+    size = rows // 10 if spine_rows is None else spine_rows
+    spine = {"user": drawn(size), "timestamp": _times(_START + random.integers(0, _SPAN, size))}
     pq.write_table(pa.table(spine), folder / "spine.parquet")
 
 
@@ -97,7 +103,7 @@ def _times(micros: np.ndarray[Any, Any]) -> pa.Array:
 
 
 def view() -> list[Any]:
-    """The window view."""
+    """The entity and the window view."""
     user = hw.Entity("user", join_keys={"user": hw.Int64})
     aggregations = [hw.Aggregation("x", function, window) for window in WINDOWS for function in FUNCTIONS]
     source = hw.ParquetSource("events.parquet", event_time="event_time", created_time="created_at")
@@ -112,7 +118,7 @@ def ours(given: dict[str, Any]) -> dict[str, Any]:
     with open_project(folder, END) as store:
         store.get_historical_features(spine.slice(0, 1), ["windows:x_count_1h"]).to_arrow()
         began, cpu = time.perf_counter(), time.process_time()
-        result = store.get_historical_features(spine, ["windows:*"])
+        result = store.get_historical_features(spine, given.get("features", ["windows:*"]))
         table = result.to_arrow()
         seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
     assert table.num_rows == spine.num_rows
