@@ -12,8 +12,11 @@ install() {
     "$python" -m pip install --quiet --disable-pip-version-check --no-warn-conflicts --no-deps --target "$folder.new" "$@"
 }
 
-# The wheels for Linux that PyPI has bring 3 GB of CUDA: those without are elsewhere, where pip's settings may name them.
-install "torch==$version+cpu" 2>/dev/null || "$python" -m pip install --quiet --disable-pip-version-check --target "$folder.new" "torch==$version"
+# The wheels for Linux that PyPI has bring 3 GB of CUDA. Those without are where pip's settings say, else at PyTorch's own
+# index; where neither can be reached, PyPI's do.
+install "torch==$version+cpu" 2>/dev/null ||
+    install --index-url https://download.pytorch.org/whl/cpu --retries 1 --timeout 20 "torch==$version+cpu" 2>/dev/null ||
+    "$python" -m pip install --quiet --disable-pip-version-check --target "$folder.new" "torch==$version"
 # of what it needs the part that .venv lacks
 install filelock fsspec mpmath networkx sympy
 touch "$folder.new/.stamp"
