@@ -11,6 +11,7 @@ import pytest
 
 from headwater.compute.windows import keeping, merging, putting, running, shown
 from headwater.online.rows.windows import record, row
+from headwater.online.stores.redis import cluster_records
 
 Edit = tuple[Any, str, str, str]
 """Module or class, function, its text, and the text in place of that."""
@@ -139,6 +140,16 @@ SCRIPTED: dict[str, list[Edit]] = {
 }
 """Rules whose absence shows in rare orders alone (`test_window_orders`)."""
 
+OF_PARTS: dict[str, list[Edit]] = {
+    "a record does not speak where slots were taken over since": [
+        (cluster_records.Claim, "spoken", "here.epoch == self.state.epoch if same", "True if same")
+    ],
+    "a fill is complete where every slot is spoken for": [
+        (cluster_records, "whole_record", "spoken == ALL_SLOTS and", "")
+    ],
+}
+"""Rules of stores of several parts (`test_window_parts`)."""
+
 CAUGHT: dict[str, int] = {
     "positions themselves are listed, not the highest": 20,
     "a put does not raise applied_through": 5,
@@ -171,6 +182,8 @@ CAUGHT: dict[str, int] = {
     "a fill that is gone on with makes what writers began from history": 4240,
     "a row of an older fill counts as missing": 13,
     "a row of an older fill is rebuilt": 522,
+    "a record does not speak where slots were taken over since": 33,
+    "a fill is complete where every slot is spoken for": 2,
 }
 """The case that shows it first, where that was looked for; else all of them are tried."""
 
@@ -185,7 +198,7 @@ OF_THE_WORLD = {
 def leave_out(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compile the functions of a rule again, without it, everywhere they were imported."""
     texts: dict[tuple[int, str], tuple[Any, str, str]] = {}
-    for owner, name, old, new in (RULES | SCRIPTED)[rule]:
+    for owner, name, old, new in (RULES | SCRIPTED | OF_PARTS)[rule]:
         text = texts[id(owner), name][2] if (id(owner), name) in texts else _text_of(owner, name)
         old, new = (textwrap.dedent(part) if inspect.isclass(owner) else part for part in (old, new))
         assert old in text, (name, old)

@@ -5,7 +5,10 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
+
 from headwater.testing import SCALE
+from tests.interleaved.left_out import CAUGHT, OF_PARTS, leave_out
 from tests.interleaved.parted_world import PartedWorld
 from tests.interleaved.test_window_rows import Case
 
@@ -42,3 +45,12 @@ def test_rows_are_right_in_every_order_while_slots_move():
         counts += case.w.count
     assert rows > 500 * SCALE
     assert all(counts[what] for what in ("withheld", "rebuilt", "fills", "moved")), counts
+
+
+@pytest.mark.parametrize("rule", OF_PARTS)
+def test_a_rule_left_out_is_caught(rule, monkeypatch):
+    leave_out(rule, monkeypatch)
+    for number in (CAUGHT[rule], *range(1_000)):
+        if PartedCase(number).simulate():
+            return
+    pytest.fail("nothing was wrong without it")
