@@ -40,6 +40,7 @@ from headwater.registry.leases import Leases
 from headwater.registry.registry import FeatureRegistry, open_registry
 from headwater.registry.versions import FeatureVersionManager
 from headwater.testing import SCALE
+from headwater.testing.lives_suite import computed
 from headwater.types import Embedding, Float64, Int64, String, Timestamp
 
 EXAMPLES = settings(
@@ -252,14 +253,19 @@ class RegistrySuite:
         service = FeatureService(
             "model", [RICH["a", "b"].rename({"a": "z"}), other.alias("dest", {"id": "d"})], tags={"k": "v"}
         )
-        found = apply(registry, [THING, RICH, other, service])
+        first = computed("first", [other], "1.0")
+        second = computed("second", [first, RICH], "2.0")
+        found = apply(registry, [THING, RICH, other, service, first, second])
         assert registry.snapshot() is found
+        made = found.on_demand["second"].versions["1.0.0"]
+        assert made.views_read == (("first", "1.0.0"), ("rich", "1.0.0"))
+        assert made.upstream["first", "1.0.0"] is found.on_demand["first"].versions["1.0.0"]
         version = found.views["rich"].versions["1.0.0"]
         assert (version.view.source, version.view.feature_list) == (RICH.source, RICH.feature_list)
         assert (version.created_at, version.updated_at, version.log_head, version.automatic) == (NOW, NOW, 3, True)
         assert found.services["model"].version().selections[0].renames == {"a": "z"}
         assert FeatureRegistry(registry.database, PROJECT).snapshot() == found
-        assert not planned(registry, [THING, RICH, other, service]).stages
+        assert not planned(registry, [THING, RICH, other, service, first, second]).stages
 
     def test_any_past_version_can_be_looked_up(self, registry: FeatureRegistry) -> None:
         apply(registry, [view_of("a", version="1.0.0")])
