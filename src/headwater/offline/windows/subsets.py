@@ -39,16 +39,16 @@ class Rows:
 
     def __init__(self, group: Ints, at: Ints) -> None:
         self.group, self.at = group, at
-        self._hits: dict[tuple[int, Window], Hits] = {}
+        self._hits: dict[tuple[Runs, Window], Hits] = {}
         self._sums: dict[tuple[str | None, str | None, Window], NDArray[Any]] = {}
-        self._reaches: dict[int, Reach] = {}
+        self._reaches: dict[Runs, Reach] = {}
 
     def __len__(self) -> int:
         return len(self.at)
 
     def hits(self, runs: Runs, window: Window) -> Hits:
         """The events of a window."""
-        name = (id(runs), window)
+        name = (runs, window)
         if name not in self._hits:
             starts, ends = edges.starts(window, self.at), edges.ends(window, self.at)
             self._hits[name] = runs.hits(self.group, starts, ends, self.reach(runs))
@@ -63,9 +63,9 @@ class Rows:
 
     def reach(self, runs: Runs) -> Reach:
         """What the rows know; the same for all windows."""
-        if id(runs) not in self._reaches:
-            self._reaches[id(runs)] = runs.reach(self.group, self.at)
-        return self._reaches[id(runs)]
+        if runs not in self._reaches:
+            self._reaches[runs] = runs.reach(self.group, self.at)
+        return self._reaches[runs]
 
     def bounds(self, runs: Runs, window: Window) -> Bounds:
         """The ranges of a window."""

@@ -10,6 +10,7 @@ from headwater.offline.windows.exact import IntegerSums
 from headwater.offline.windows.merging import Extremes, Spreads, Sums
 from headwater.offline.windows.ranges import Aggregates, Table
 from headwater.offline.windows.runs import Runs
+from headwater.offline.windows.subsets import Rows
 from headwater.offline.windows.tiles import Tiles
 from headwater.testing import SCALE
 
@@ -72,3 +73,11 @@ def test_events_of_windows_are_those_of_the_rule(seed, size, groups, share, most
             assert hits.counts[row] == right.sum()
             assert (int(high[row]) << 32) + int(low[row]) == sum(map(int, values[right]))
             assert greatest.of(hits)[0][row] == values[right].max(initial=np.iinfo(np.int64).min)
+
+
+def test_what_rows_know_is_told_of_the_runs_asked_about():
+    rows = Rows(np.zeros(1, np.int64), np.array([100]))
+    for size in range(1, 60):
+        # runs that are let go of leave their place in memory to the next
+        none = np.zeros(size, np.int64)
+        assert rows.reach(Runs(1, none, none, np.arange(size))).known[0] == size
