@@ -161,7 +161,7 @@ def _kept(
     at = instants(batch, manifest)
     for saved, known in views:
         if known is None:
-            raise StoreError(f"{saved.name}@{saved.version} is not registered any more: its keys cannot be told")
+            raise StoreError(f"{saved.name}@{saved.version} is no longer registered: its keys are not known")
         dtypes, names = known
         before, through = purged.tombstones(key_table(batch, saved, dtypes), names)
         kept &= ~((before > 0) & ((before > manifest.log.position) | (at <= through)))
