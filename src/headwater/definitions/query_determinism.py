@@ -11,18 +11,26 @@ from headwater.definitions.query_windows import function_name, function_of, over
 
 _NOW = """now today current_date current_time current_timestamp current_datetime get_current_time get_current_timestamp
 transaction_timestamp statement_timestamp clock_timestamp localtime localtimestamp current_localtime
-current_localtimestamp"""
+current_localtimestamp ago"""
 _RANDOM = "rand random uuid gen_random_uuid uuidv4 uuidv7 randn setseed"
 _SESSION = """nextval currval current_user session_user user current_role current_catalog current_database
-current_schema current_setting getenv getvariable version txid_current current_query in_search_path"""
-_CHOOSE = "arg_max arg_min max_by min_by argmax argmin arg_max_null arg_min_null"
+current_schema current_schemas current_setting getenv getvariable version current_version txid_current current_query
+in_search_path current_connection_id current_query_id current_transaction_id setval inet_client_addr inet_client_port
+inet_server_addr inet_server_port pg_postmaster_start_time pg_conf_load_time which_secret write_log sleep_ms stats
+vector_type"""
+_OF_SESSION = ("duckdb_", "pragma_")
+"""How functions begin that make tables of what the session is."""
+_CATALOGS = frozenset(("information_schema", "pg_catalog"))
+_SCHEMAS = frozenset(("main", "pg_catalog"))
+"""What may stand before a function's name without being its first argument."""
+_CHOOSE = "arg_max arg_min max_by min_by argmax argmin arg_max_null arg_min_null arg_max_nulls_last arg_min_nulls_last"
 _CHOOSING = frozenset(_CHOOSE.split())
 _LIST = """first last any_value arbitrary array_agg list group_concat string_agg listagg json_group_array
 json_group_object mode"""
 _ORDERED = _CHOOSING | frozenset(_LIST.split())
 """Aggregates whose value depends on the order of their rows, or that choose one among equals."""
 _APPROXIMATE = "approx_quantile reservoir_quantile approx_top_k"
-_TELL_APART = "row_number ntile lag lead first first_value last last_value nth_value any_value"
+_TELL_APART = "row_number ntile lag lead first first_value last last_value nth_value any_value fill"
 _BY_ROW = frozenset(_TELL_APART.split())
 """Window functions that tell rows apart which their ORDER BY does not."""
 _CHANGING = {
@@ -31,6 +39,10 @@ _CHANGING = {
     **dict.fromkeys(_SESSION.split(), "depends on the session, not on the tables"),
     **dict.fromkeys(
         _APPROXIMATE.split(), "depends on the order in which rows come: use quantile_disc or quantile_cont"
+    ),
+    **dict.fromkeys(
+        ("query", "json_execute_serialized_sql"),
+        "runs a query in a text, which cannot be checked: write the query itself",
     ),
 }
 
@@ -42,28 +54,44 @@ def changing_faults(tree: Tree) -> Iterator[Fault]:
             yield Fault(node, "a sample is random: choose rows by hash(…) of a column")
         elif isinstance(node, exp.Join) and node.method.upper() == "POSITIONAL":
             yield Fault(node.this, "a POSITIONAL JOIN depends on the order in which rows come: join by a column")
+        elif isinstance(node, exp.Table) and node.db.lower() in _CATALOGS:
+            yield Fault(node, f"{node.db}.{node.name} {_CHANGING['current_setting']}")
+        elif isinstance(node, exp.Summarize):
+            yield Fault(node.this, "SUMMARIZE gives approximate quantiles: select the aggregates that are needed")
         elif isinstance(node, exp.Func):
             name = function_name(node)
             reason = _CHANGING.get(name)
-            if name == "age" and len(node.expressions) == 1:
+            if name.startswith(_OF_SESSION):
+                reason = _CHANGING["current_setting"]
+            if name == "age" and _count_of_arguments(node) == 1:
                 reason = "with one argument counts from today: give both, age(later, earlier)"
             if reason is not None:
                 yield Fault(node, f"{name}() {reason}")
 
 
+def _count_of_arguments(function: Tree) -> int:
+    """How many arguments a function has, `x` of `x.f()` among them."""
+    parent, count = function.parent, len(function.expressions)
+    if isinstance(parent, exp.Dot) and parent.expression is function:
+        is_schema = isinstance(parent.this, exp.Identifier) and parent.this.name.lower() in _SCHEMAS
+        count += not (is_schema or isinstance(parent.this, exp.Dot))
+    return count
+
+
 def order_faults(scopes: Iterable[Scope], tree: Tree) -> Iterator[Fault]:
     """Values and rows that an order decides which is not there, or leaves ties."""
     for scope in scopes:
-        yield from _aggregates(scope)
+        yield from _aggregates(parts(scope.select))
         yield from _windows(scope)
         yield from _limits(scope.select, scope)
         yield from _asof_joins(scope.select, tree)
-    for union in tree.find_all(exp.SetOperation):
-        yield from _limits(union, None)
+    yield from _aggregates(tree.find_all(exp.Pivot))
+    for query in tree.find_all(exp.SetOperation, exp.Subquery):
+        yield from _limits(query, None)
 
 
-def _aggregates(scope: Scope) -> Iterator[Fault]:
-    for part in parts(scope.select):
+def _aggregates(trees: Iterable[Tree]) -> Iterator[Fault]:
+    for part in trees:
         for node in own_nodes(part):
             name = function_name(node) if isinstance(node, exp.Func) else ""
             if name not in _ORDERED or _is_windowed(node) or _is_ordered(node):
@@ -139,15 +167,16 @@ def _windows(scope: Scope) -> Iterator[Fault]:
 
 
 def _limits(query: Tree, scope: Scope | None) -> Iterator[Fault]:
-    """LIMIT, OFFSET and DISTINCT ON choose rows by an order."""
+    """LIMIT, OFFSET and DISTINCT ON choose rows by an order, and ARRAY(SELECT …) puts them into one."""
     limit = argument(query, "limit") or argument(query, "offset")
     distinct = argument(query, "distinct")
     on = None if distinct is None else distinct.args.get("on")
-    part = limit or (distinct if on is not None else None)
+    listed = query if isinstance(query.parent, exp.Array) else None
+    part = limit or (distinct if on is not None else None) or listed
     if part is None:
         return
     order = argument(query, "order")
-    word = "DISTINCT ON" if part is distinct else "LIMIT"
+    word = "DISTINCT ON" if part is distinct else "ARRAY(SELECT …)" if part is listed else "LIMIT"
     given = [] if order is None else order.expressions
     keys = {_text(key.this) for key in given}
     if any(key in ("all", "*") for key in keys):

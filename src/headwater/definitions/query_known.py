@@ -46,12 +46,35 @@ class QueryReading:
         self._intervals = intervals
         self.faults: list[Fault] = []
         self.scopes: list[Scope] = []
+        self._tables = dict(tables)
+        self._seen: set[int] = set()
+        """The identities of the queries and tables in the tree that were read."""
         self.rows = self._query(tree, dict(tables))
+        self._others(tree)
+
+    def _others(self, tree: Tree) -> None:
+        """What stands where nothing looked: of an UNNEST in FROM, of VALUES, of ORDER BY behind a UNION, of a PIVOT."""
+        nodes = list(tree.walk())
+        for node in nodes:
+            if is_query(node) and id(node) not in self._seen:
+                self._inner(node, self._tables)
+        for node in nodes:
+            if isinstance(node, exp.Table) and id(node) not in self._seen and self._named(node, self._tables).timed:
+                self._fault(
+                    node,
+                    f"{node.name} is read where no column says when its rows became known: read it in FROM or a join",
+                )
+
+    def _named(self, table: exp.Table, names: Mapping[str, Rows]) -> Rows:
+        """What the name of a table means; with a schema before it never what WITH calls so."""
+        return (self._tables if table.db else names).get(table.name.lower(), UNKNOWN)
 
     def _query(self, tree: Tree, names: dict[str, Rows]) -> Rows:
-        tree = tree.unnest() if isinstance(tree, (exp.Subquery, exp.Paren)) else tree
         names = self._with(tree, names)
-        if isinstance(tree, exp.SetOperation):
+        self._seen.add(id(tree))
+        if isinstance(tree, (exp.Subquery, exp.Paren)):
+            rows = self._query(tree.this, names)
+        elif isinstance(tree, exp.SetOperation):
             rows = self._both(tree, names)
         elif isinstance(tree, exp.Select):
             rows = self._select(tree, names)
@@ -100,7 +123,13 @@ class QueryReading:
         return Rows((*left.columns, *more), tuple(known), timed, faults)
 
     def _select(self, select: exp.Select, names: dict[str, Rows]) -> Rows:
-        relations = dict(self._relations(select, names))
+        relations: dict[str, Rows] = {}
+        for given, rows in self._relations(select, names):
+            # DuckDB's own name of what has none
+            first = alias = given or "unnamed_subquery"
+            while alias in relations:
+                alias = f"{first}{len(relations) + 1}"
+            relations[alias] = rows
         scope = Scope(select, relations)
         self.scopes.append(scope)
         conditions = [part for join in select.args.get("joins") or () for part in _conditions(join)]
@@ -140,8 +169,9 @@ class QueryReading:
         alias = node.alias_or_name.lower()
         rows = UNKNOWN
         if isinstance(node, exp.Table):
-            if isinstance(node.this, exp.Identifier) and not node.db:
-                rows = names.get(node.name.lower(), UNKNOWN)
+            self._seen.add(id(node))
+            if isinstance(node.this, exp.Identifier):
+                rows = self._named(node, names)
             elif (
                 isinstance(node.this, exp.Anonymous)
                 and node.this.name.lower() in _BY_TEXT
@@ -161,8 +191,9 @@ class QueryReading:
                 yield from self._relation(join.this, names)
             return
         elif isinstance(node, exp.Subquery) and isinstance(node.this, exp.Pivot):
-            tables = [names.get(table.name.lower(), UNKNOWN) for table in node.find_all(exp.Table)]
-            if any(table.timed for table in tables):
+            tables = list(node.find_all(exp.Table))
+            if any(self._named(table, names).timed for table in tables):
+                self._seen.update(map(id, tables))
                 self._fault(node.this, _NO_PIVOT)
         elif isinstance(node, exp.Subquery) or is_query(node):
             rows = self._query(node.this if isinstance(node, exp.Subquery) else node, names)
@@ -195,11 +226,15 @@ class _Columns:
         faults: dict[str, Fault] = {}
         names: list[str] = []
         for name, item in listed:
+            again = name in names
             names.append(name)
-            lacking = self._lacking(item)
+            lacking = self._lacking(item) or (
+                "is given twice: which of the two it is cannot be told" if again else None
+            )
             if lacking is None:
                 known.append(name)
             else:
+                known = [one for one in known if one != name]
                 faults[name] = Fault(item if item.parent is not None else self._select, f"column {name!r} {lacking}")
         return Rows(None if items is None else tuple(names), tuple(known), True, faults)
 

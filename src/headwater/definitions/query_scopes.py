@@ -49,6 +49,7 @@ class Rows:
 
 
 UNKNOWN = Rows()
+_MAKES_COLUMNS = (exp.Columns, exp.Unnest, exp.Explode)
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,14 @@ class Scope:
         return {alias: rows for alias, rows in self.relations.items() if rows.timed}
 
     def items(self) -> Iterator[tuple[str, Tree]] | None:
-        """Name → expression of each column that it gives, stars expanded; None where a star cannot be."""
+        """Name → expression of each column that it gives, stars expanded; None where a star cannot be.
+
+        Nor can `COLUMNS(…)` and `unnest(…)`, which give columns of other names than theirs.
+        """
         found: list[tuple[str, Tree]] = []
         for item in self.select.expressions:
+            if any(isinstance(node, _MAKES_COLUMNS) for node in own_nodes(item)):
+                return None
             star = _star_of(item)
             if star is None:
                 found.append((item.alias_or_name.lower(), item))
@@ -95,6 +101,8 @@ class Scope:
 
     def _expanded(self, item: Tree, star: exp.Star) -> list[tuple[str, Tree]] | None:
         table = item.table.lower() if isinstance(item, exp.Column) else ""
+        if table and table not in self.relations:
+            return None  # the fields of a struct
         replaced = {one.alias_or_name.lower(): one for one in _listed(star, "replace")}
         left_out = {one.name.lower() for one in (*_listed(star, "except_"), *_listed(star, "except"))}
         renamed = {one.this.name.lower(): one.alias_or_name.lower() for one in _listed(star, "rename")}
