@@ -422,6 +422,23 @@ def brief(value: Any) -> str:
         return f"<{type(value).__name__} that cannot be shown>"
 
 
+def raised(error: BaseException, limit: int = 200) -> str:
+    """An exception of a user's code as messages show it: its type and what it says, in one line.
+
+    It never raises: of one whose own text cannot be made it names the type.
+
+    Args:
+        error: the exception.
+        limit: characters shown at most.
+    """
+    kind = type(error).__name__
+    try:
+        text = f"{kind}: {error}"
+    except Exception:
+        text = f"{kind} that cannot be shown"
+    return printable(text[:limit])
+
+
 def printable(text: str) -> str:
     """A text in one line that a terminal can be given: control, bidi and invisible characters as escapes."""
     return text if text.isascii() and text.isprintable() else unsafe_characters.sub(_escaped, text)

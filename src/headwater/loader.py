@@ -18,7 +18,7 @@ from headwater.definitions.entity import Entity
 from headwater.definitions.on_demand import OnDemandFeatureView
 from headwater.definitions.service import FeatureService
 from headwater.definitions.view import FeatureView
-from headwater.errors import ConfigError, DefinitionError, MissingExtra, nearest, needs_package
+from headwater.errors import ConfigError, DefinitionError, MissingExtra, nearest, needs_package, raised
 from headwater.values import Value
 
 metadata, util = deferred("importlib.metadata"), deferred("importlib.util")
@@ -208,10 +208,10 @@ def _run(file: Path, folder: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except DefinitionError:
+    except (DefinitionError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as bad:
-        raise DefinitionError(f"{_place(bad, file)}: {type(bad).__name__}: {bad}") from bad
+    except BaseException as bad:
+        raise DefinitionError(f"{_place(bad, file)}: {raised(bad, 1000)}") from bad
     return module
 
 

@@ -52,11 +52,13 @@ def source_of(function: Any) -> FunctionSource:
         )
     if not isinstance(node, ast.FunctionDef):
         return FunctionSource(problems=("the function must be written with `def`, not lambda",))
+    if not hasattr(function, "__wrapped__") and node.name != function.__code__.co_name:
+        return FunctionSource(problems=("its file was changed since it was imported: import it again",))
     own = "\n".join(text.splitlines()[node.lineno - 1 : node.end_lineno]) + "\n"
     imports = tuple(_imports_used(function, frozenset(global_names(own))))
     # now, while the modules that it imports can be found
     problems = list(name_problems(own, imports))
-    if len(node.decorator_list) > 1:
+    if len(node.decorator_list) > 1 or hasattr(function, "__wrapped__"):
         problems.append("other decorators are not kept: remove them, or call what they add inside the function")
     return FunctionSource(own, imports, tuple(problems))
 
@@ -68,6 +70,22 @@ def parameters(text: str) -> tuple[str, ...]:
     names += [f"*{arguments.vararg.arg}"] if arguments.vararg else []
     names += [f"**{arguments.kwarg.arg}"] if arguments.kwarg else []
     return tuple(names)
+
+
+def call_problems(text: str, *, by_name: bool) -> Iterator[str]:
+    """Parameters of a function's source text that the way it is called cannot give.
+
+    Args:
+        text: its source text.
+        by_name: whether it is called with an argument for each name; else with one by its place.
+    """
+    arguments = _definition(text).args
+    if by_name:
+        for argument in arguments.posonlyargs:
+            yield f"parameter {argument.arg!r} of the function cannot be given by name: remove the '/' after it"
+    else:
+        for argument in arguments.kwonlyargs:
+            yield f"parameter {argument.arg!r} of the function can only be given by name: remove the '*' before it"
 
 
 def global_names(text: str) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from headwater.definitions.feature import Feature
-from headwater.definitions.function_source import parameters
+from headwater.definitions.function_source import call_problems, parameters
 from headwater.definitions.names import name_problem, of_those, repeated
 from headwater.definitions.on_demand import ERRORS, MODES, NULLS, OnDemandFeatureView, RequestField
 from headwater.definitions.service_checks import selection_problems, view_problems
@@ -92,6 +92,7 @@ def _parameter_problems(view: OnDemandFeatureView, names: Sequence[str]) -> Iter
     if stars:
         yield f"the function has {', '.join(stars)}: name each input as a parameter"
         return
+    yield from call_problems(view.source, by_name=view.mode not in ("pandas", "rows"))
     if view.mode in ("pandas", "rows"):
         if len(given) != 1:
             what = "the frame of its inputs" if view.mode == "pandas" else "the dict of a row's inputs"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from headwater.definitions.function_source import parameters
+from headwater.definitions.function_source import call_problems, parameters
 from headwater.definitions.names import is_text, of_those
 from headwater.definitions.sources import PushSource, Source
 from headwater.definitions.transforms import TransformSource
@@ -33,6 +33,7 @@ def transform_problems(source: TransformSource, where: str) -> Iterator[str]:
                 "created_time= the column with the greatest created time of what each row is made of"
             )
     if source.text and not source.problems:
+        yield from (f"{where}: {problem}" for problem in call_problems(source.text, by_name=True))
         wanted, given = parameters(source.text), tuple(source.tables)
         if sorted(wanted) != sorted(given):
             yield (

@@ -134,6 +134,10 @@ def test_a_changed_function_is_a_new_version() -> None:
             assert found[0]["y"] == y
 
 
+def by_place(events: pa.Table, /) -> pa.Table:
+    return events
+
+
 def uses_a_global(events: pa.Table) -> pa.Table:
     return events.append_column("y", pc.add(events["x"], OFFSET))
 
@@ -145,6 +149,7 @@ def takes_two(events: pa.Table, others: pa.Table) -> pa.Table:
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "a global": (lambda: made(uses_a_global), "it uses 'OFFSET', which is not an argument"),
     "parameters": (lambda: made(takes_two), r"parameters of takes_two\(\) are events, others, its sources events"),
+    "a parameter by place": (lambda: made(by_place), "'events' of the function cannot be given by name"),
     "a view": (
         lambda: made(halves, {"events": a_view(hw.PushSource(event_time="t"))}),
         "a view is read by queries alone",
@@ -171,6 +176,14 @@ def raises(events: pa.Table) -> pa.Table:
     raise ValueError("no such thing")
 
 
+def panics(events: pa.Table) -> pa.Table:
+    class Panic(BaseException):
+        def __str__(self) -> str:
+            raise ValueError
+
+    raise Panic
+
+
 def returns_rows(events: pa.Table) -> Any:
     return events.to_pylist()
 
@@ -185,6 +198,7 @@ def returns_less(events: pa.Table) -> pa.Table:
 
 FAILS = {
     raises: r"transformation raises\(\) raised ValueError: no such thing in line 2",
+    panics: r"transformation panics\(\) raised Panic that cannot be shown in line 6",
     returns_rows: "must return a pyarrow.Table, not list",
     returns_text: "returned column 'y' as string, its schema says float64",
     returns_less: "returned no column 'y'; it returned k, t, x",

@@ -1,5 +1,7 @@
 """What is kept of a function's source text, and what it may name: it runs where its project is not."""
 
+import functools
+import importlib.util
 import math as m
 import os.path
 import textwrap
@@ -35,6 +37,17 @@ def test_text_and_imports_of_a_function():
     assert found.text.startswith("def cold(temp: np.ndarray, hour: int = 9)")
     assert "# as this one" in found.text
     assert parameters(found.text) == ("temp", "hour")
+
+
+def test_a_file_that_was_changed_since_its_import_is_refused(tmp_path):
+    file = tmp_path / "changed.py"
+    file.write_text("def first(a):\n    return a\n")
+    spec = importlib.util.spec_from_file_location("changed", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert source_of(module.first).problems == ()
+    file.write_text("def another(a):\n    return -a\n\n\ndef first(a):\n    return a\n")
+    assert any("changed since it was imported" in problem for problem in source_of(module.first).problems)
 
 
 def test_a_module_of_the_project_is_refused_by_name(tmp_path):
@@ -110,6 +123,15 @@ def decorated(a):
     return a
 
 
+def wrapped(a):
+    return a
+
+
+@functools.wraps(wrapped)
+def around(*given):
+    return wrapped(*given)
+
+
 async def later(a):
     return a
 
@@ -123,6 +145,7 @@ def many(a):
     [
         (lambda a: a, "with `def`"),
         (decorated, "other decorators are not kept"),
+        (around, "other decorators are not kept"),
         (later, "neither async nor a generator"),
         (many, "neither async nor a generator"),
         (len, "is not a function written with `def`"),
@@ -167,6 +190,12 @@ def of(**changes):
         (of(inputs=[hw.RequestField("a", "float")]), "'float' is not a dtype"),
         (of(inputs=[hw.RequestField("a b", hw.Int64)]), "not a valid name for a request field"),
         (of(function=None, source="def f(*a):\n    return a\n"), "the function has *a: name each input"),
+        (of(function=None, source="def f(a, /):\n    return a\n"), "'a' of the function cannot be given by name"),
+        (
+            of(mode="rows", function=None, source="def f(*, a):\n    return a\n"),
+            "'a' of the function can only be given by",
+        ),
+        (of(mode="rows", function=None, source="def f(a, /):\n    return a\n"), None),
         (of(mode="rows", inputs=[FIELD, VIEW["x"]]), None),
         (of(mode="pandas", function=None, source="def f(a, b):\n    return a\n"), "must have one parameter"),
     ],

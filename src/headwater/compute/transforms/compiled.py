@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from headwater.digests import blake2b
-from headwater.errors import MissingExtra, OnDemandError, printable
+from headwater.errors import MissingExtra, OnDemandError, raised
 
 
 def file_name(what: str, text: str) -> str:
@@ -51,6 +51,7 @@ def _run(what: str, text: str, name: str, space: dict[str, Any]) -> None:
         raise MissingExtra(
             f"{what}: its function needs {missing.name}, which is not installed here: pip install {package}"
         ) from missing
-    except Exception as bad:
-        reason = printable(f"{type(bad).__name__}: {bad}"[:200])
-        raise OnDemandError(f"{what}: its function cannot be compiled here ({reason})") from bad
+    except KeyboardInterrupt:
+        raise
+    except BaseException as bad:
+        raise OnDemandError(f"{what}: its function cannot be compiled here ({raised(bad)})") from bad

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from headwater.compute.transforms import modes
 from headwater.compute.transforms.compiled import compiled, file_name
-from headwater.errors import OnDemandError, brief, printable
+from headwater.errors import OnDemandError, brief, raised
 from headwater.online.reading.array_rows import null_mask, python_column
 from headwater.planning.resolve import ResolvedFunction
 
@@ -110,7 +110,9 @@ class OnDemandFunction:
             if not self._nulls_errors:
                 raise OnDemandError(f"{self.what}: {bad}") from bad
             return self._nothing(size).columns, np.ones(size, np.bool_)
-        except (Exception, SystemExit) as bad:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as bad:
             if self._nulls_errors:
                 return self._by_halves(columns, size)
             raise self._failure(columns, size, rows, bad) from bad
@@ -128,7 +130,9 @@ class OnDemandFunction:
             try:
                 parts.append(self._call(part))
                 errors.append(np.zeros(stop - start, np.bool_))
-            except (Exception, SystemExit):
+            except KeyboardInterrupt:
+                raise
+            except BaseException:
                 found, bad = self._by_halves(part, stop - start)
                 parts.append(found)
                 errors.append(np.zeros(stop - start, np.bool_) if bad is None else bad)
@@ -147,7 +151,9 @@ class OnDemandFunction:
                     self._call(part)
                 except modes.WrongResult:
                     continue  # of fewer rows it returns what it returned of all: that is not their fault
-                except (Exception, SystemExit) as again:
+                except KeyboardInterrupt:
+                    raise
+                except BaseException as again:
                     start, size, bad = start + offset, count, again
                     break
             else:
@@ -165,7 +171,7 @@ class OnDemandFunction:
             return str(bad)
         own = [frame for frame in traceback.extract_tb(bad.__traceback__) if frame.filename == self._file]
         line = f" (line {own[-1].lineno} of its function)" if own else ""
-        return f"it raised {printable(f'{type(bad).__name__}: {bad}'[:200])}{line}"
+        return f"it raised {raised(bad)}{line}"
 
     def _row_by_row(
         self, columns: Mapping[str, pa.Array], size: int, rows: NDArray[np.int64]
@@ -180,7 +186,9 @@ class OnDemandFunction:
                 if type(made) is not dict or made.keys() != self.positions.keys():
                     modes.check_row(made, self.features)
                 found.append(made)
-            except (Exception, SystemExit) as bad:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as bad:
                 if not self._nulls_errors:
                     raise self._failed_row(columns, place, int(rows[place]), bad) from bad
                 errors[place] = True

@@ -140,7 +140,12 @@ def _of_numpy(values: NDArray[Any]) -> pa.ChunkedArray | list[Any]:
             return listed
         gone: list[bool] = [bool(np.any(row)) for row in mask]
         return [None if absent else value for value, absent in zip(listed, gone, strict=True)]
-    return pa.chunked_array([pa.array(plain, mask=mask)])
+    if not plain.dtype.isnative:
+        plain = plain.astype(plain.dtype.newbyteorder("="))
+    try:
+        return pa.chunked_array([pa.array(plain, mask=mask)])
+    except pa.ArrowNotImplementedError:  # complex numbers, records: values that fit nothing are said one by one
+        return np.ma.MaskedArray(plain, False if mask is None else mask).tolist()
 
 
 def _fitted(column: pa.ChunkedArray | list[Any], feature: Feature) -> pa.Array:

@@ -41,10 +41,11 @@ class TrainingSets:
         return sorted(map(int, self._entries(self.path / name, _VERSION)))
 
     @staticmethod
-    def _entries(folder: Path, pattern: re.Pattern[str]) -> list[str]:
+    def _entries(folder: Path, pattern: re.Pattern[str], *, folders: bool = True) -> list[str]:
         try:
             with os.scandir(folder) as entries:
-                return sorted(entry.name for entry in entries if pattern.fullmatch(entry.name) and entry.is_dir())
+                named = [entry for entry in entries if pattern.fullmatch(entry.name)]
+                return sorted(entry.name for entry in named if not folders or entry.is_dir())
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as bad:
@@ -121,7 +122,8 @@ class TrainingSets:
         with explained(self.path / name):
             make_folder(self.path / name)
         while True:
-            version = max(self.versions(name), default=0) + 1
+            # no file takes a number away, one that is not a set's either
+            version = max(map(int, self._entries(self.path / name, _VERSION, folders=False)), default=0) + 1
             made = manifest(version)
             write_manifest(begun, made)
             target = self.path / name / str(version)

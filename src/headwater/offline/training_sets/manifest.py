@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from headwater.errors import FormatError
+from headwater.deferred import deferred_pattern
+from headwater.errors import FormatError, brief, listing
 from headwater.planning.snapshot import PinnedSelection
 from headwater.values import Value
 
 FORMAT = 1
 FILE = "manifest.json"
+_ROWS_FILE: re.Pattern[str] = deferred_pattern(r"rows-[1-9][0-9]*\.parquet")
 
 
 class SavedFile(Value, frozen=True):
@@ -250,6 +253,32 @@ def decode(content: bytes, where: str) -> Manifest:
         written = msgspec.json.decode(content, type=_Head).format
         if written > FORMAT:
             raise FormatError(f"{where}: has format {written}, this headwater reads up to {FORMAT}: upgrade headwater")
-        return msgspec.json.decode(content, type=Manifest)
+        made = msgspec.json.decode(content, type=Manifest)
     except msgspec.MsgspecError as bad:
-        raise FormatError(f"{where} is damaged: {bad}; restore the training set from a copy, or save it again") from bad
+        raise _damaged(where, bad) from bad
+    for problem in _problems(made):
+        raise _damaged(where, problem)
+    return made
+
+
+def _damaged(where: str, why: object) -> FormatError:
+    return FormatError(f"{where} is damaged: {why}; restore the training set from a copy, or save it again")
+
+
+def _problems(made: Manifest) -> Iterator[str]:
+    """What in a manifest contradicts the rest of it, or leads out of its folder: it was changed by hand."""
+    if not _ROWS_FILE.fullmatch(made.rows.file):
+        yield f"rows.file {brief(made.rows.file)} is not a name such as 'rows-1.parquet'"
+    for name, number in (("rows.rows", made.rows.rows), ("rows.erased", made.rows.erased)):
+        if number < 0:
+            yield f"{name} is {number}"
+    if not 0 <= made.log.position < 2**63:
+        yield f"log.position is {made.log.position}"
+    features = made.named("feature")
+    if len(features) != len(made.selections):
+        yield f"it has {len(features)} columns of features for {len(made.selections)} selections"
+    columns = {column.name for column in made.columns}
+    given = [*made.labels, *made.spine.columns, *(name for view in made.views for name in view.keys.values())]
+    lacking = [name for name in dict.fromkeys(given) if name not in columns]
+    if lacking:
+        yield f"it has no column {listing(map(repr, lacking))}"

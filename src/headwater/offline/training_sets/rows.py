@@ -82,7 +82,7 @@ class TrainingRows:
 
     def _opened(self) -> pq.ParquetFile:
         try:
-            return pq.ParquetFile(self.file)
+            file = pq.ParquetFile(self.file)
         except FileNotFoundError:
             raise StoreError(
                 f"{self.file} does not exist: restore the training set from a copy, or save it again"
@@ -90,7 +90,21 @@ class TrainingRows:
         except OSError as bad:
             raise StoreError(f"cannot read {self.file}: {bad}") from bad
         except pa.ArrowException as bad:
-            raise FormatError(f"{self.file} is damaged: {bad}; restore it from a copy, or save the set again") from bad
+            raise self._damaged(bad) from bad
+        there, saved = file.metadata.num_rows, self.manifest.rows.rows
+        if there != saved:
+            file.close()
+            raise self._damaged(f"it has {there:,} rows, {saved:,} were saved")
+        return file
+
+    def _damaged(self, why: object) -> FormatError:
+        return FormatError(f"{self.file} is damaged: {why}; restore it from a copy, or save the set again")
+
+    def _fields(self, schema: pa.Schema, names: Sequence[str]) -> pa.Schema:
+        lacking = [name for name in names if schema.get_field_index(name) < 0]
+        if lacking:
+            raise self._damaged(f"it has no column {listing(map(repr, lacking))}")
+        return pa.schema([schema.field(name) for name in names])
 
     def _wanted(self, columns: Sequence[str] | None) -> list[str]:
         known = [column.name for column in self.manifest.columns]
@@ -127,7 +141,7 @@ class TrainingRows:
         first = 0
         with self._opened() as file:
             # as the file has them: fields carry metadata of their own, and may be declared without NULLs
-            schema = pa.schema([file.schema_arrow.field(name) for name in names])
+            schema = self._fields(file.schema_arrow, names)
             try:
                 # a file without columns asked for has rows all the same
                 for batch in file.iter_batches(rows, columns=list(dict.fromkeys(names))):
@@ -139,9 +153,7 @@ class TrainingRows:
                     if batch.num_rows:
                         yield batch
             except (pa.ArrowException, OSError) as bad:
-                raise FormatError(
-                    f"{self.file} is damaged: {bad}; restore it from a copy, or save the set again"
-                ) from bad
+                raise self._damaged(bad) from bad
 
     def to_arrow(self, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows as an Arrow table.
@@ -157,8 +169,7 @@ class TrainingRows:
             StoreError: the file cannot be read, or is damaged.
         """
         names = self._wanted(columns)
-        schema = self.schema
-        return pa.Table.from_batches(self._batches(4 * BATCH, names), pa.schema([schema.field(name) for name in names]))
+        return pa.Table.from_batches(self._batches(4 * BATCH, names), self._fields(self.schema, names))
 
     def to_pandas(self, types: str = "nullable", columns: Sequence[str] | None = None) -> pandas.DataFrame:
         """The rows as a pandas frame.
@@ -216,8 +227,7 @@ class TrainingRows:
             StoreError: the file cannot be read, or is damaged.
         """
         names = self._wanted(self.features if columns is None else columns)
-        schema = self.schema
-        plan = MatrixPlan([schema.field(name) for name in names])
+        plan = MatrixPlan(list(self._fields(self.schema, names)))
         return plan.fill(len(self), self._batches(BATCH, names), dtype, missing)
 
     def to_torch(

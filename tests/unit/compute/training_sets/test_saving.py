@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import pickle
 import threading
@@ -16,6 +17,7 @@ import pytest
 
 import headwater as hw
 from headwater.offline.training_sets import folder as folders
+from headwater.offline.training_sets import writing
 from headwater.offline.training_sets.manifest import decode, encode
 from headwater.offline.training_sets.writing import RowsWriter
 from tests.training_sets import (
@@ -302,6 +304,34 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
         assert sorted(store.context.training_sets.path.rglob("*")) == before
         monkeypatch.undo()
         assert project.save().version == 2
+
+
+@pytest.mark.parametrize("room", [0, 200])
+def test_a_disk_that_is_full_in_the_end_is_said_to_be(tmp_path, monkeypatch, room):
+    real = io.FileIO.write
+
+    class Full(io.FileIO):
+        def write(self, data):
+            if self.tell() + len(data) > room:
+                raise OSError(28, os.strerror(28))
+            return real(self, data)
+
+    def opened(path, mode, opener):
+        return io.BufferedWriter(Full(path, "xb", opener=opener))
+
+    monkeypatch.setattr(writing, "open", opened, raising=False)
+    rows = pa.record_batch({"a": [1, 2, 3]})
+    with pytest.raises(hw.StorageFull, match="cannot write"), RowsWriter(tmp_path / "r", rows.schema, ("a",)) as writer:
+        writer.write(rows)
+
+
+def test_what_is_in_the_way_takes_its_number(tmp_path):
+    project = Project(tmp_path / "p").filled()
+    with project.store as store:
+        assert project.save().version == 1
+        (store.context.training_sets.path / "things" / "2").write_text("of somebody else")
+        assert project.save().version == 3
+        assert [saved.version for saved in store.list_training_sets()] == [1, 3]
 
 
 def test_a_source_that_changes_while_it_is_saved_is_refused(tmp_path, monkeypatch):

@@ -297,6 +297,24 @@ def test_a_damaged_set_is_told_from_a_changed_source(project):
         saved.to_pandas()
 
 
+def test_a_file_without_a_column_is_damaged(project):
+    saved = project.save()
+    pq.write_table(saved.to_arrow().drop_columns(["x"]), saved.file)
+    for read in (saved.to_arrow, saved.to_pandas, saved.to_numpy, lambda: list(saved.to_batches())):
+        with pytest.raises(hw.FormatError, match="damaged: it has no column 'x'"):
+            read()
+    assert saved.verify().verdict is VERDICT.DAMAGED
+
+
+@pytest.mark.parametrize("rows", [39, 41])
+def test_a_file_of_another_number_of_rows_is_damaged(project, rows):
+    saved = project.save()
+    pq.write_table(saved.to_arrow().take([i % 40 for i in range(rows)]), saved.file)
+    for read in (saved.to_arrow, saved.to_numpy, lambda: list(saved.to_batches()), lambda: saved.split(test_size=0.2)):
+        with pytest.raises(hw.FormatError, match=f"damaged: it has {rows} rows, 40 were saved"):
+            read()
+
+
 def test_manifests_that_cannot_be_read(project):
     saved = project.save()
     manifest = saved.path / "manifest.json"
@@ -306,6 +324,11 @@ def test_manifests_that_cannot_be_read(project):
         ("{}", "damaged"),
         ("", "damaged"),
         (json.dumps(text | {"columns": 5}), "damaged"),
+        (json.dumps(text | {"columns": []}), "0 columns of features for 6 selections"),
+        (json.dumps(text | {"labels": ["tomorrow"]}), "has no column 'tomorrow'"),
+        (json.dumps(text | {"rows": text["rows"] | {"file": "../1/rows-1.parquet"}}), "is not a name such as"),
+        (json.dumps(text | {"rows": text["rows"] | {"rows": -1}}), "rows.rows is -1"),
+        (json.dumps(text | {"log": text["log"] | {"position": 10**30}}), "log.position is 1000"),
     ):
         manifest.write_text(content)
         with pytest.raises(hw.FormatError, match=words):

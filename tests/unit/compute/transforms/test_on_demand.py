@@ -226,6 +226,40 @@ def test_an_error_names_function_row_and_inputs(mode):
         assert store.get_online_features(["root:root"], [{}], request={"a": 16.0}).to_dict() == {"root": [4.0]}
 
 
+RAISED = {
+    "SystemExit(3)": "SystemExit: 3",
+    "type('Panic', (BaseException,), {})('lost')": "Panic: lost",
+    "type('Odd', (Exception,), {'__str__': lambda self: 1 / 0})()": "Odd that cannot be shown",
+    "ValueError('\\ud800')": r"ValueError: \\ud800",
+}
+
+
+@pytest.mark.parametrize("mode", ["numpy", "rows"])
+@pytest.mark.parametrize("error", RAISED)
+def test_whatever_a_function_raises_is_its_error(error, mode):
+    def made(errors):
+        text = f"def odd(a):\n    raise {error}\n"
+        features = [hw.Feature("b", hw.Float64)]
+        return hw.OnDemandFeatureView("odd", inputs=[NUMBER], features=features, mode=mode, source=text, errors=errors)
+
+    fails = pytest.raises(hw.OnDemandError, match=f"row 0: it raised {RAISED[error]}")
+    with hw.FeatureStore.in_memory([made("raise")], clock=lambda: WHEN) as store, fails:
+        store.get_online_features(["odd:b"], [{}, {}], request={"a": 1.0})
+    with hw.FeatureStore.in_memory([made("null")], clock=lambda: WHEN) as store:
+        read = store.get_online_features(["odd:b"], [{}, {}], request={"a": [1.0, None]})
+        assert read.statuses["b"] == ["ERROR", "NULL"]
+
+
+@pytest.mark.parametrize("mode", ["numpy", "rows"])
+def test_an_interruption_is_not_an_error_of_the_function(mode):
+    odd = hw.OnDemandFeatureView(
+        "odd", inputs=[NUMBER], features=[hw.Feature("b", hw.Float64)], mode=mode, errors="null",
+        source="def odd(a):\n    raise KeyboardInterrupt\n",
+    )  # fmt: skip
+    with hw.FeatureStore.in_memory([odd], clock=lambda: WHEN) as store, pytest.raises(KeyboardInterrupt):
+        store.get_online_features(["odd:b"], [{}], request={"a": 1.0})
+
+
 def numpy_of(result):
     """A function that returns what it is told to, by the name of a case."""
     text = f"def odd(a):\n    return {result}\n"
@@ -249,6 +283,8 @@ def numpy_of(result):
         ("{'b': a.astype(str)}", "'b': .* does not fit int64"),
         ("{'b': [None, 'x']}", "'b': 'x' does not fit int64, given 2 rows from row 0 on"),
         ("{'b': a.reshape(1, -1)}", "'b' has 1 values for 2 rows"),
+        ("{'b': a.astype(complex)}", r"row 0: 'b': \(1\+0j\) does not fit int64"),
+        ("{'b': np.zeros(len(a), [('c', int)])}", r"row 0: 'b': \(0,\) does not fit int64"),
     ],
 )
 def test_what_does_not_fit_its_features_is_an_error(result, words):
@@ -269,6 +305,9 @@ def test_what_does_not_fit_its_features_is_an_error(result, words):
         ("{'b': [1, None]}", [1, None]),
         ("{'b': np.array([np.int64(1), None], object)}", [1, None]),
         ("{'b': a.astype('float16')}", [1, 2]),
+        ("{'b': a.astype('>f8')}", [1, 2]),
+        ("{'b': np.ma.masked_less(a.astype('>i4'), 2)}", [None, 2]),
+        ("{'b': np.ma.masked_less(a.astype(np.longdouble), 2)}", [None, 2]),
     ],
 )
 def test_what_fits_its_features_is_taken(result, values):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pyarrow as pa
 
 from headwater.definitions.transforms import TransformSource
-from headwater.errors import HeadwaterError, SourceError, printable
+from headwater.errors import HeadwaterError, SourceError, raised
 from headwater.planning.cast import fit, fit_time, misfits
 from headwater.types import Timestamp, castable
 
@@ -34,9 +34,9 @@ def run_transform(source: TransformSource, tables: Mapping[str, pa.Table], where
     inside = f"{where}: its transformation {source.name}()"
     try:
         made = source.function(**tables)
-    except HeadwaterError:
+    except (HeadwaterError, KeyboardInterrupt, SystemExit):
         raise
-    except Exception as bad:
+    except BaseException as bad:
         raise SourceError(f"{inside} raised {_said(bad)}") from bad
     if isinstance(made, pa.RecordBatch):
         made = pa.Table.from_batches([made])
@@ -62,8 +62,8 @@ def run_transform(source: TransformSource, tables: Mapping[str, pa.Table], where
     return pa.table(columns, names=list(source.schema))
 
 
-def _said(bad: Exception) -> str:
+def _said(bad: BaseException) -> str:
     """An exception with the line of the function that raised it."""
     lines = [frame for frame in traceback.extract_tb(bad.__traceback__) if frame.filename.startswith("<transformation")]
     at = f" in line {lines[-1].lineno}" if lines else ""
-    return f"{printable(f'{type(bad).__name__}: {bad}'[:300])}{at}"
+    return f"{raised(bad, 300)}{at}"
