@@ -74,10 +74,13 @@ def json_time_hint(value: Any, column: str) -> str:
     """What to do about a value of JSON that is not a time; empty where nothing helps."""
     if not isinstance(value, str):
         return number_time_hint(value, column)
+    return next((_parsed(column, made) for made in _formats(value)), "")
+
+
+def _parsed(column: str, form: str) -> str:
+    """The query that reads one column of text as times of a form."""
     name = '"' + column.replace('"', '""') + '"'
-    for made in _formats(value):
-        return f"SQLSource('SELECT * REPLACE (strptime({name}, ''{made}'') AS {name}) FROM t', …)"
-    return ""
+    return f"SQLSource('SELECT * REPLACE (strptime({name}, ''{form}'') AS {name}) FROM t', …)"
 
 
 def _options(values: Mapping[str, Any], command: bool) -> str:
@@ -95,7 +98,12 @@ def _time_hint(text: str, dtype: DType, form: CSVFormat, column: str, command: b
     formats = [(f, replace(form, timestamp_format=f, date_format=f)) for f in _formats(text) if f != stated]
     fitting = [f for f, made in formats if _reads(text, dtype, made)]
     if fitting:
-        return f"{said}; else state {' or '.join(_options({option: f}, command) for f in fitting[:_MOST])}"
+        other = (
+            f"; where other times are written as stated, {_parsed(column, fitting[0])}"
+            if stated and not command
+            else ""
+        )
+        return f"{said}; else state {' or '.join(_options({option: f}, command) for f in fitting[:_MOST])}{other}"
     if text.strip().lower().lstrip("+-") in ("infinity", "inf"):
         nulls = ",".join((*form.nulls, text)) if command else (*form.nulls, text)
         return f"{said}; no instant is infinite: {_options({'nulls': nulls}, command)} makes it NULL"

@@ -121,6 +121,26 @@ def test_the_query_that_is_named_reads_numbers_as_times(tmp_path: Path, digits: 
         assert store.get_historical_features(spine, ["v:v"]).to_arrow()["v"].to_pylist() == [1.0, None]
 
 
+@pytest.mark.parametrize("day", ["31.05.2026", "31.05.2026 23:00:00"])
+def test_times_of_one_file_that_are_written_differently(tmp_path: Path, day: str) -> None:
+    (tmp_path / "t.csv").write_text(f"id;day;seen;v\n1;{day};01.06.2026 08:00;1,5\n")
+    stated: dict[str, Any] = {"timestamp_format": "%d.%m.%Y %H:%M", "decimal": ",", "delimiter": ";"}
+    types = {"id": hw.Int64, "seen": hw.Timestamp, "v": hw.Float64}
+    times = {"event_time": "day", "created_time": "seen"}
+
+    def found(source: hw.CSVSource | hw.SQLSource) -> list[float | None]:
+        view = hw.FeatureView("v", entity=DEVICE, source=source, features=[hw.Feature("v", hw.Float64)])
+        with hw.FeatureStore.in_memory([DEVICE, view], path=tmp_path, clock=lambda: NOON) as store:
+            spine = [{"id": 1, "timestamp": NOON - timedelta(hours=h)} for h in (4, 5)]
+            return store.get_historical_features(spine, ["v:v"]).to_arrow()["v"].to_pylist()
+
+    with pytest.raises(hw.HeadwaterError) as raised:
+        found(hw.CSVSource("t.csv", **times, **stated))
+    (query,) = re.findall(r"SQLSource\('(SELECT .* FROM t)', …\)", str(raised.value))
+    table = hw.CSVSource("t.csv", schema=types, **stated)
+    assert found(hw.SQLSource(query.replace("''", "'"), tables={"t": table}, **times)) == [1.5, None]
+
+
 def made(folder: Path) -> dict[str, Path]:
     """Files of many kinds, none named as what it is."""
     table = pa.table({"id": [1]})

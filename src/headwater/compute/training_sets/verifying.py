@@ -145,7 +145,9 @@ class _Check:
     # what has changed
 
     def _change(self, view: str, kind: InputChangeKind, detail: str) -> None:
-        self._changes.append(InputChange(view, kind, detail))
+        change = InputChange(view, kind, detail)
+        if change not in self._changes:  # a view that was asked for and is read by a query of another, or of two
+            self._changes.append(change)
 
     def _note_other_log(self) -> None:
         had = sum(view.log_rows for view in self._made.views)

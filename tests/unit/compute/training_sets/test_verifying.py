@@ -386,3 +386,26 @@ def test_what_a_query_over_views_reads_is_named(tmp_path):
         report = saved.verify()
         assert not report.same and changes(report) == {("pushed", KIND.LOG_ERASED)}
         assert {column.name for column in report.columns} == {"more"}
+
+
+def test_what_several_views_read_is_named_once(tmp_path):
+    query = "SELECT w.thing, w.event_time, w.x + {} AS more, w.known_at FROM w"
+    derived = [
+        hw.FeatureView(
+            f"derived_{i}",
+            entity=THING,
+            source=hw.SQLSource(
+                query.format(i), tables={"w": VIEWS[0]}, event_time="event_time", created_time="known_at"
+            ),
+            features=[hw.Feature("more", hw.Float64)],
+        )
+        for i in range(2)
+    ]
+    project = Project(tmp_path / "p")
+    with project.store as store:
+        store.apply(derived)
+        features = ["files:x", *(view.rename({"more": view.name}) for view in derived)]
+        saved = store.save_training_set("things", spine(), features)
+        write_files(project.folder, FILE_ROWS[:-1])
+        found = saved.verify().changes
+        assert sorted(change.view for change in found) == ["derived_0", "derived_1", "files"]
