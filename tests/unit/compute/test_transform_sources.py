@@ -192,6 +192,10 @@ def returns_text(events: pa.Table) -> pa.Table:
     return events.append_column("y", pa.array(["a"] * len(events)))
 
 
+def returns_twice(events: pa.Table) -> pa.Table:
+    return events.append_column("y", events["x"]).append_column("y", events["x"])
+
+
 def returns_less(events: pa.Table) -> pa.Table:
     return events
 
@@ -201,6 +205,7 @@ FAILS = {
     panics: r"transformation panics\(\) raised Panic that cannot be shown in line 6",
     returns_rows: "must return a pyarrow.Table, not list",
     returns_text: "returned column 'y' as string, its schema says float64",
+    returns_twice: "returned two columns named 'y'",
     returns_less: "returned no column 'y'; it returned k, t, x",
 }
 

@@ -51,6 +51,7 @@ def call_arrow(
     size = len(next(iter(columns.values())))
     found = function(**columns)
     if isinstance(found, (pa.Table, pa.RecordBatch)):
+        _check_names(found.schema.names, features)
         found = dict(zip(found.schema.names, found.columns, strict=True))
     return _from_mapping(found, features, size)
 

@@ -315,6 +315,20 @@ def test_what_fits_its_features_is_taken(result, values):
         assert store.get_online_features(["odd:b"], [{}, {}], request={"a": [1.0, 2.0]}).to_dict() == {"b": values}
 
 
+@pytest.mark.parametrize("kind", ["table", "record_batch"])
+def test_two_columns_of_one_name_are_refused(kind):
+    text = f"def odd(a):\n    return pa.{kind}([a, a], names=['b', 'b'])\n"
+    odd = hw.OnDemandFeatureView(
+        "odd", inputs=[NUMBER], features=[hw.Feature("b", hw.Float64)], mode="arrow", source=text,
+        imports=("import pyarrow as pa",),
+    )  # fmt: skip
+    with (
+        hw.FeatureStore.in_memory([odd], clock=lambda: WHEN) as store,
+        pytest.raises(hw.OnDemandError, match="it returned two columns of one name"),
+    ):
+        store.get_online_features(["odd:b"], [{}], request={"a": 1.0})
+
+
 # inputs
 
 

@@ -47,6 +47,8 @@ def run_transform(source: TransformSource, tables: Mapping[str, pa.Table], where
     for name, dtype in source.schema.items():
         if name not in made.column_names:
             raise SourceError(f"{inside} returned no column {name!r}; it returned {', '.join(made.column_names)}")
+        if made.column_names.count(name) > 1:
+            raise SourceError(f"{inside} returned two columns named {name!r}")
         column = made.column(name)
         if dtype == Timestamp and name in times and pa.types.is_timestamp(column.type):
             # naive times are the time zone's of the source
