@@ -71,7 +71,8 @@ def _column(value: Any, name: str, dtype: DType, size: int) -> pa.Array:
         one = _fitted([value], name, dtype)
         return pa.concat_arrays([one] * size) if 0 < size < 2 else one.take(pa.array(np.zeros(size, np.int64)))
     if len(value) != size:
-        raise UsageError(f"request: {name!r} has {len(value)} values for {size} entities; give one, or one for each")
+        entities = f"{size} entit{'y' if size == 1 else 'ies'}"
+        raise UsageError(f"request: {name!r} has {len(value)} values for {entities}; give one, or one for each")
     return _fitted(value, name, dtype)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -88,7 +88,7 @@ def save(
     )
     request, resolved = result.request, result.resolved
     assert resolved is not None
-    labels = _labels(result, labels)
+    labels = _labels(result, labels, resolved.request_fields)
     sources = _sources(context, request)
     saved_at, snapshot = context.clock(), context.registry.snapshot()
     service = service_version(snapshot, features, history=True)
@@ -132,8 +132,8 @@ def save(
     return TrainingSet(path, made, context)
 
 
-def _labels(result: HistoryResult, labels: Sequence[str] | str) -> tuple[str, ...]:
-    """The labels, each a column of the spine."""
+def _labels(result: HistoryResult, labels: Sequence[str] | str, fields: Container[str]) -> tuple[str, ...]:
+    """The labels, each a column of the spine that no feature is computed from."""
     found = (labels,) if isinstance(labels, str) else tuple(labels)
     keys = {key.column for view in result.request.views for key in view.view.keys}
     for label in found:
@@ -145,6 +145,11 @@ def _labels(result: HistoryResult, labels: Sequence[str] | str) -> tuple[str, ..
         if label in keys or label == result.timestamp_column:
             what = "a join key" if label in keys else "the time of the rows"
             raise UsageError(f"labels: {label!r} is {what}, which cannot be predicted")
+        if label in fields:
+            raise UsageError(
+                f"labels: {label!r} is a request field, which features of this set are computed from: they would know "
+                "what is to be predicted; give another column, or leave those features out"
+            )
     return tuple(dict.fromkeys(found))
 
 

@@ -423,6 +423,9 @@ def test_on_demand_features_are_saved_and_verified(tmp_path):
         columns = {column.name: column for column in made.manifest.columns}
         assert columns["scaled"].reference == "scaled@1.0.0:scaled" and columns["scaled"].fingerprint
         assert made.verify().same
+        with pytest.raises(hw.UsageError, match="labels: 'hour' is a request field"):
+            store.save_training_set("leaking", rows, features, labels=["late", "hour"])
+        assert store.save_training_set("others", rows, ["pushed:p"], labels=["hour"]).labels == ["hour"]
         write_files(project.folder, [(k, h, 7.0, n, d) for k, h, _, n, d in FILE_ROWS])
         report = made.verify()
         names = {column.name for column in report.columns}
