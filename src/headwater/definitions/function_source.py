@@ -27,7 +27,8 @@ class FunctionSource(Value, frozen=True):
 
     Attributes:
         text: its definition, without decorators, from the first column on.
-        imports: the import statements of its module that it uses, each binding the names that it uses alone.
+        imports: the import statements of its module that it uses, one for each name, in the order of their texts: in
+            which order and in how many lines the module has them is no part of the function.
         problems: why it cannot be kept, one line each.
     """
 
@@ -55,12 +56,17 @@ def source_of(function: Any) -> FunctionSource:
     if not hasattr(function, "__wrapped__") and node.name != function.__code__.co_name:
         return FunctionSource(problems=("its file was changed since it was imported: import it again",))
     own = "\n".join(text.splitlines()[node.lineno - 1 : node.end_lineno]) + "\n"
-    imports = tuple(_imports_used(function, frozenset(global_names(own))))
+    imports = _in_order(_imports_used(function, frozenset(global_names(own))))
     # now, while the modules that it imports can be found
     problems = list(name_problems(own, imports))
     if len(node.decorator_list) > 1 or hasattr(function, "__wrapped__"):
         problems.append("other decorators are not kept: remove them, or call what they add inside the function")
     return FunctionSource(own, imports, tuple(problems))
+
+
+def name_of(text: str) -> str:
+    """The name under which a function's source text defines it."""
+    return _definition(text).name
 
 
 def parameters(text: str) -> tuple[str, ...]:
@@ -174,6 +180,27 @@ def _imports_used(function: Callable[..., Any], names: frozenset[str]) -> Iterat
             made = _import_of(name, space.get(name))
             if made is not None:
                 yield made
+
+
+def _in_order(statements: Iterable[str]) -> tuple[str, ...]:
+    """Import statements one for each name, sorted; of several that bind one name to different things the last."""
+    found: dict[str, list[str]] = {}
+    for statement in statements:
+        node = ast.parse(statement).body[0]
+        assert isinstance(node, (ast.Import, ast.ImportFrom))
+        for alias in node.names:
+            own = ast.unparse(type(node)(**{**dict(ast.iter_fields(node)), "names": [alias]}))
+            before = found.setdefault(_binds(node, alias), [])
+            # `import a.b` and `import a.c` add to one a
+            if not all(_is_package(one) for one in (*before, own)):
+                before.clear()
+            before.append(own)
+    return tuple(sorted({one for each in found.values() for one in each}))
+
+
+def _is_package(statement: str) -> bool:
+    """Whether an import statement binds the package that its module is in."""
+    return statement.startswith("import ") and " as " not in statement
 
 
 def _import_of(name: str, value: Any) -> str | None:

@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import linecache
 import math as m
 import os.path
 import textwrap
@@ -9,9 +10,13 @@ from datetime import timedelta as duration
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import headwater as hw
+from headwater.compute.transforms.compiled import compiled
 from headwater.definitions.function_source import global_names, name_problems, parameters, source_of
+from headwater.testing import SCALE
 
 LIMIT = 32
 
@@ -29,10 +34,10 @@ def test_text_and_imports_of_a_function():
     found = source_of(cold)
     assert found.problems == ()
     assert found.imports == (
-        "import math as m",
-        "import os.path",
         "from datetime import timedelta as duration",
+        "import math as m",
         "import numpy as np",
+        "import os.path",
     )
     assert found.text.startswith("def cold(temp: np.ndarray, hour: int = 9)")
     assert "# as this one" in found.text
@@ -48,6 +53,47 @@ def test_a_file_that_was_changed_since_its_import_is_refused(tmp_path):
     assert source_of(module.first).problems == ()
     file.write_text("def another(a):\n    return -a\n\n\ndef first(a):\n    return a\n")
     assert any("changed since it was imported" in problem for problem in source_of(module.first).problems)
+
+
+IMPORTS = ["import numpy as np", "import os.path", "import os", "from math import cos", "from math import sin as s"]
+USING = "def f(x):\n    return np.sin(x) + cos(x) + s(x) + len(os.path.sep + os.name)\n"
+
+
+def module_of(folder, imports):
+    """The function of a module of the project with these import statements."""
+    file = folder / "features.py"
+    file.write_text("\n".join([*imports, "", USING]))
+    linecache.checkcache(str(file))
+    spec = importlib.util.spec_from_file_location("features", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.f
+
+
+@given(st.permutations(IMPORTS))
+@settings(max_examples=10 * SCALE, deadline=None)
+def test_the_order_of_imports_is_no_part_of_a_function(tmp_path_factory, order):
+    found = source_of(module_of(tmp_path_factory.mktemp("p"), order))
+    assert found.imports == tuple(sorted(IMPORTS)) and not found.problems
+
+
+def test_imports_in_one_statement_and_those_that_nothing_uses_are_no_part_of_a_function(tmp_path):
+    one = ["import os, os.path, json, numpy as np", "from math import sin as s, tan, cos"]
+    assert source_of(module_of(tmp_path, one)).imports == tuple(sorted(IMPORTS))
+
+
+def test_of_imports_of_one_name_the_last_counts(tmp_path):
+    for first, last in (("import os", "from headwater import types as os"), ("from cmath import cos", "import os")):
+        found = source_of(module_of(tmp_path, [*IMPORTS[:1], *IMPORTS[3:], first, last]))
+        assert last in found.imports
+        assert (first in found.imports) == (first == "from cmath import cos")
+        assert "from math import cos" not in found.imports or first != "from cmath import cos"
+
+
+def test_a_function_of_the_name_of_an_import_is_the_function():
+    assert (
+        compiled("f", "def cos(x):\n    return np.floor(x)\n", ["from math import cos", "import numpy as np"])(1.5) == 1
+    )
 
 
 def test_a_module_of_the_project_is_refused_by_name(tmp_path):

@@ -24,7 +24,9 @@ from headwater.observer import Progress
 from headwater.offline.base import HistoryRequest, ViewInput
 from headwater.offline.join.result import HistoryResult
 from headwater.offline.log.parts import rows_after
+from headwater.offline.training_sets.erasing import erase_new
 from headwater.offline.training_sets.folder import check_name
+from headwater.offline.training_sets.key_names import keys_of
 from headwater.offline.training_sets.manifest import (
     Manifest,
     SavedColumn,
@@ -128,7 +130,9 @@ def save(
                 warnings=tuple(result.metadata.warnings),
             )
 
-        path, made = context.training_sets.publish(name, folder, manifest)
+        path, _ = context.training_sets.publish(name, folder, manifest)
+    registry = context.registry.snapshot()
+    made = erase_new(path, context.log.purges_after, context.log.digests.all, lambda saved: keys_of(registry, saved))
     return TrainingSet(path, made, context)
 
 

@@ -8,6 +8,7 @@ import linecache
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from headwater.definitions.function_source import name_of
 from headwater.digests import blake2b
 from headwater.errors import MissingExtra, OnDemandError, raised
 
@@ -33,12 +34,10 @@ def compiled(what: str, text: str, imports: Iterable[str]) -> Callable[..., Any]
     space: dict[str, Any] = {"__builtins__": builtins, "__name__": name}
     for statement in imports:
         _run(what, statement, name, space)
-    known = set(space)
     _run(what, text, name, space)
     # so that tracebacks show its lines
     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
-    made = [value for key, value in space.items() if key not in known and callable(value)]
-    found: Callable[..., Any] = made[-1]
+    found: Callable[..., Any] = space[name_of(text)]
     return found
 
 

@@ -97,13 +97,48 @@ def erase_rows(
     purged = PurgedKeys(purges, digests)
     for folder in _folders(sets, pending):
         try:
-            with locked_folder(folder, _WAIT) as held:
-                if not held:
-                    raise StoreError(f"training set in {folder} is being erased from by another process")
-                erased += _erase(folder, view, purged, keys_of)
+            erased += _erase_alone(folder, view, purged, keys_of)
         except (HeadwaterError, OSError) as bad:
             pending.append(f"training set {folder.parent.name} {folder.name}: {bad}")
     return erased, pending
+
+
+def erase_new(
+    folder: Path,
+    purges_after: Callable[[str, int], Mapping[bytes, Tombstone]],
+    digests: KeyDigests,
+    keys_of: KeysOf,
+) -> Manifest:
+    """Take the rows of keys that were purged while a set was being saved out of it.
+
+    Their purges may be worked off by now: an erase sees the sets that are there, and this one was not yet.
+
+    Args:
+        folder: the set's, which is in its place: an erase that begins from now on sees it.
+        purges_after: view and position of the log → digest of a key → P and D (microseconds) of its purges after it.
+        digests: of keys.
+        keys_of: the join keys of a view of a set.
+
+    Returns:
+        Its manifest from now on.
+
+    Raises:
+        StoreError, FormatError: it cannot be read or written.
+    """
+    manifest = read_manifest(folder)
+    for view in dict.fromkeys(saved.name for saved in manifest.views):
+        purges = purges_after(view, manifest.log.position)
+        if purges:
+            _erase_alone(folder, view, PurgedKeys(purges, digests), keys_of)
+    return read_manifest(folder)
+
+
+def _erase_alone(folder: Path, view: str, purged: PurgedKeys, keys_of: KeysOf) -> int:
+    """Erase from a set while no other process does."""
+    with locked_folder(folder, _WAIT) as held:
+        if not held:
+            raise StoreError(f"training set in {folder} is being erased from by another process")
+        return _erase(folder, view, purged, keys_of)
 
 
 def _folders(sets: TrainingSets, pending: list[str]) -> Iterator[Path]:

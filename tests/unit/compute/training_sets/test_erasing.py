@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headwater as hw
+from headwater.compute.training_sets import saving
 from headwater.offline.training_sets import erasing
 from headwater.testing import SCALE
 from tests.training_sets import HOUR, KEYS, PUSHED, Project, spine
@@ -103,6 +104,28 @@ def test_sets_saved_behind_a_purge_keep_what_is_learnt_later(tmp_path):
         due(project)
         assert store.training_set("late").manifest.rows.erased == 0 and 7.0 in kept.to_pandas()["p"].tolist()
         assert store.training_set("early").manifest.rows.erased == 2 and len(early) == 12
+
+
+def test_a_key_that_is_purged_and_erased_while_a_set_is_saved_is_not_in_it(tmp_path, monkeypatch):
+    project = Project(tmp_path / "p").filled()
+    with project.store as store:
+        real = saving._check_unmoved
+
+        def check(*given):
+            store.delete("pushed", ["a"], purge=True)
+            due(project)
+            assert not store.context.log.pending_purges()
+            return real(*given)
+
+        monkeypatch.setattr(saving, "_check_unmoved", check)
+        saved = store.save_training_set("things", spine(12), ["pushed:p"])
+        monkeypatch.undo()
+        assert "a" not in saved.to_arrow().column("thing").to_pylist()
+        assert saved.manifest.rows.erased == 12 - len(saved) > 0 and saved.verify().same
+        assert store.training_set("things").manifest == saved.manifest
+        # of a view that the set has nothing of, nothing goes
+        other = store.save_training_set("other", spine(12), ["files:x"])
+        assert other.manifest.rows.erased == 0
 
 
 @pytest.mark.parametrize("step", ["written", "named"])
