@@ -24,8 +24,8 @@ _ROWS = ("distinct", "limit", "offset", "qualify", "sample")
 """What of the outer SELECT chooses rows by all of its columns, or may."""
 _MAKES_ROWS = (exp.Unnest, exp.Explode, exp.Posexplode)
 """Items that make rows, each with its own count of them."""
-_MACROS = ("regexp_split_to_table", "generate_subscripts")
-"""DuckDB's macros that make rows."""
+_MACROS = ("regexp_split_to_table", "generate_subscripts", "unnest")
+"""DuckDB's macros that make rows, and `main.unnest(…)`, which SQLGlot takes for any function."""
 _AGGREGATES = (exp.AggFunc, exp.List, exp.Anonymous)
 """Functions that are aggregates, or may be."""
 _KEYS = (exp.Paren, exp.Tuple, exp.Rollup, exp.Cube, exp.GroupingSets)

@@ -49,7 +49,6 @@ class Rows:
 
 
 UNKNOWN = Rows()
-_MAKES_COLUMNS = (exp.Columns, exp.Unnest, exp.Explode)
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ class Scope:
         """
         found: list[tuple[str, Tree]] = []
         for item in self.select.expressions:
-            if any(isinstance(node, _MAKES_COLUMNS) for node in own_nodes(item)):
+            if any(map(_makes_columns, own_nodes(item))):
                 return None
             star = _star_of(item)
             if star is None:
@@ -117,6 +116,13 @@ class Scope:
                     node = replaced.get(name) or exp.column(name, table=alias)
                     found[name] = node
         return [(renamed.get(name, name), node) for name, node in found.items()]
+
+
+def _makes_columns(node: Tree) -> bool:
+    """Whether it is `COLUMNS(…)`, or `unnest(…)`, of which SQLGlot takes `main.unnest(…)` for any function."""
+    if isinstance(node, exp.Anonymous):
+        return node.name.lower() == "unnest"
+    return isinstance(node, (exp.Columns, exp.Unnest, exp.Explode))
 
 
 def _star_of(item: Tree) -> exp.Star | None:

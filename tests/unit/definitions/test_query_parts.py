@@ -72,6 +72,7 @@ def test_the_order_of_items_means_nothing_to_one_of_them():
         "SELECT k, t, a, b FROM f QUALIFY row_number() OVER (PARTITION BY k ORDER BY b) = 1",
         "SELECT k, t, a, b FROM f ORDER BY b LIMIT 10",
         "SELECT k, t, a, unnest(b) AS b FROM f",
+        "SELECT k, t, a, main.unnest(b) AS b FROM f",
         "SELECT k, t, a, len(regexp_split_to_table(b, ',')) AS b FROM f",
         "SELECT k, t, a, generate_subscripts(b, 1) AS b FROM f",
         "SELECT 1 AS k, max(t) AS t, max(a) AS a, max(b) AS b FROM f",
@@ -116,7 +117,16 @@ ITEMS = (
     *("b.abs() AS a", "f.w AS a", "s.b AS a", "(b) AS a", "c + 1 AS a"),
 )
 OTHERS = (
-    *("w AS b", "w * 2 AS b", "max(w) AS b", "a + w AS b", "unnest([w, w + 1]) AS b", "count(*) AS b", "s.b AS b"),
+    *(
+        "w AS b",
+        "w * 2 AS b",
+        "max(w) AS b",
+        "a + w AS b",
+        "unnest([w, w + 1]) AS b",
+        "main.unnest([w, v]) AS b",
+        "count(*) AS b",
+        "s.b AS b",
+    ),
     *("u.b AS b", "generate_subscripts([w, v], 1) AS b", "regexp_split_to_table(x, ',')::INT AS b", "favg(w) AS b"),
     *("c", "f.c AS c", "s.c AS c", "u.c AS c", "w + 1 AS c", "fsum(c) AS c", "a.abs() AS c", "k AS c"),
 )

@@ -37,6 +37,7 @@ HIDDEN = {
     "a join in parentheses": "SELECT k, t, t AS c FROM ((SELECT k, t FROM p) AS z JOIN v USING (k))",
     "a struct's star": "SELECT k, t, z.* FROM (SELECT k, t, {'c': t} AS z, c AS other FROM v)",
     "a struct's columns": "SELECT k, t, unnest({'c': t}) FROM v",
+    "a struct's columns, with the schema of the function": "SELECT k, t, main.unnest({'c': t}) FROM v",
     "a name given twice": "SELECT t AS c, k, t, c FROM v",
     "a name given twice, the true one first": "SELECT k, t, c, t AS c FROM v",
 }
