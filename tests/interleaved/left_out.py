@@ -86,13 +86,18 @@ RULES: dict[str, list[Edit]] = {
         (
             running,
             "run",
-            "epoch: Any = yield from keep(version, mine, due, redo)",
+            "kept: Kept | None = yield from keep(version, mine, due, redo)",
             "yield from change_record(snapshot.epoch, _closing(record, view.end, view.source if source else None))\n"
-            "        epoch: Any = yield from keep(version, mine, due, redo)",
+            "        kept: Kept | None = yield from keep(version, mine, due, redo)",
         )
     ],
     "a fill takes what came meanwhile": [
-        (running, "_make_rows", "epoch = yield from keep(version, begun.part(epoch, end), due)", "pass")
+        (
+            running,
+            "_make_rows",
+            "return (yield from keep(version, begun.part(made.epoch, end), due))",
+            "return Kept(made.epoch, end)",
+        )
     ],
     "a fill takes what was withheld and became known meanwhile": [
         (
@@ -150,6 +155,18 @@ OF_PARTS: dict[str, list[Edit]] = {
 }
 """Rules of stores of several parts (`test_window_parts`)."""
 
+OF_HOT_KEYS: dict[str, list[Edit]] = {
+    "a record does not speak of what a fold left": [
+        (keeping, "_keep", "low = min(low, _complete_through(run, left, due))", "pass")
+    ],
+    "a record ends between transactions": [
+        (keeping, "_complete_through", "(b.position, *(event.position for event in b.events))", "[b.position]")
+    ],
+    "a fold takes what was withheld itself": [(keeping, "_without_fold", "due.withheld or", "")],
+    "a fold leaves no row to be rebuilt": [(keeping, "_without_fold", "or _needs_history(run, row)", "")],
+}
+"""Rules of keys that writers change without pause (`test_window_hot_keys`)."""
+
 CAUGHT: dict[str, int] = {
     "positions themselves are listed, not the highest": 20,
     "a put does not raise applied_through": 5,
@@ -182,6 +199,10 @@ CAUGHT: dict[str, int] = {
     "a fill that is gone on with makes what writers began from history": 4240,
     "a row of an older fill counts as missing": 13,
     "a row of an older fill is rebuilt": 522,
+    "a record does not speak of what a fold left": 37,
+    "a record ends between transactions": 260,
+    "a fold takes what was withheld itself": 7,
+    "a fold leaves no row to be rebuilt": 434,
     "a record does not speak where slots were taken over since": 33,
     "a fill is complete where every slot is spoken for": 2,
 }
@@ -198,7 +219,7 @@ OF_THE_WORLD = {
 def leave_out(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compile the functions of a rule again, without it, everywhere they were imported."""
     texts: dict[tuple[int, str], tuple[Any, str, str]] = {}
-    for owner, name, old, new in (RULES | SCRIPTED | OF_PARTS)[rule]:
+    for owner, name, old, new in (RULES | SCRIPTED | OF_PARTS | OF_HOT_KEYS)[rule]:
         text = texts[id(owner), name][2] if (id(owner), name) in texts else _text_of(owner, name)
         old, new = (textwrap.dedent(part) if inspect.isclass(owner) else part for part in (old, new))
         assert old in text, (name, old)

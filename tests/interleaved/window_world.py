@@ -69,7 +69,7 @@ class World:
 
     def __init__(self, r: random.Random, bad: str = "") -> None:
         self.r, self.bad = r, bad
-        self.version = asks.Version(LAYOUT, TOLERANCE, most_listed=r.choice([2, 4]), tries=4)
+        self.version = asks.Version(LAYOUT, TOLERANCE, most_listed=r.choice([2, 4]), tries=4, fold_tries=1)
         self.log: list[Appended] = []
         self.source: list[Sourced] = []
         self.position, self.clock, self.epoch = 0, 20, 0
@@ -218,7 +218,9 @@ class World:
         due: dict[bytes, asks.Due] = {}
         for key, batch in [(key, batch) for each in self.log for key, batch in each.batches.items()]:
             if request.after < batch.position <= request.through:
-                due.setdefault(key, asks.Due()).fresh.append(batch)
+                # the log's rows are taken by their own positions, so that a range may begin within a batch
+                events = [event for event in batch.events if event.position > request.after]
+                due.setdefault(key, asks.Due()).fresh.append(batch._replace(events=events))
             if batch.position > request.through or (self.bad == "due-low" and batch.position <= request.after):
                 continue
             after = max(request.since, batch.arrival + TOLERANCE)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import count
+from typing import Any, NamedTuple
 
 from headwater.compute.windows.merging import after_fold, holds_nothing, rebuilt
 from headwater.compute.windows.putting import AT_ONCE
@@ -58,7 +59,21 @@ class Run:
     goes_on: bool = False
 
 
-def keep(version: Version, run: Run, due: Mapping[bytes, Due], whole: AbstractSet[bytes] = frozenset()) -> Work[Any]:
+class Kept(NamedTuple):
+    """How far rows were brought.
+
+    Attributes:
+        epoch: in which they are: the run's, without what has moved to other parts of the store meanwhile.
+        end: up to where the rows have all batches: the run's, or a position before it.
+    """
+
+    epoch: Any
+    end: End
+
+
+def keep(
+    version: Version, run: Run, due: Mapping[bytes, Due], whole: AbstractSet[bytes] = frozenset()
+) -> Work[Kept | None]:
     """Bring the rows of keys up to the run's end, part by part.
 
     Args:
@@ -68,28 +83,35 @@ def keep(version: Version, run: Run, due: Mapping[bytes, Due], whole: AbstractSe
         whole: those of them to rebuild whatever they have.
 
     Returns:
-        The epoch in which they are: the run's, without what has moved to other parts of the store meanwhile. None:
-        another run or fill has gone further, or the epoch is another.
+        None: another run or fill has gone further, or the epoch is another.
     """
     keys = sorted({*due, *whole})
+    low = run.end.position
     for start in range(0, len(keys), AT_ONCE):
-        epoch = yield from _keep(version, run, keys[start : start + AT_ONCE], due, whole)
-        if epoch is None:
+        kept: Kept | None = yield from _keep(version, run, keys[start : start + AT_ONCE], due, whole)
+        if kept is None:
             return None
-        run = replace(run, epoch=epoch)
-    return run.epoch
+        run, low = replace(run, epoch=kept.epoch), min(low, kept.end.position)
+    return Kept(run.epoch, run.end._replace(position=low))
 
 
 def _keep(
     version: Version, run: Run, keys: Sequence[bytes], due: Mapping[bytes, Due], whole: AbstractSet[bytes]
-) -> Work[Any]:
-    waiting, epoch = keys, run.epoch
-    while waiting:
+) -> Work[Kept | None]:
+    waiting, epoch, low = keys, run.epoch, run.end.position
+    for tries in count():
+        if not waiting:
+            break
         snapshot: Snapshot = yield Read(waiting)
         rows = snapshot.rows
         if any(_is_later(run, row) for row in rows.values()):
             return None
         waiting = [key for key in waiting if not _is_done(run, rows[key])]
+        if tries >= version.fold_tries:
+            asked = [key for key in waiting if key not in whole]
+            left = {key: row for key in asked if (row := _without_fold(run, rows[key], due.get(key))) is not None}
+            low = min(low, _complete_through(run, left, due))
+            waiting = [key for key in waiting if key not in left]
         redo = {key for key in waiting if key in whole or _needs_history(run, rows[key])}
         made: dict[bytes, WindowRow] = yield from _folded(version, run, rows, due, set(waiting) - redo)
         redo |= {key for key, new in made.items() if new.rebuild}
@@ -111,7 +133,7 @@ def _keep(
             # what has moved is left to the next run: this one's record does not speak for it
             epoch, moved = narrow
             waiting = [key for key in waiting if key not in moved]
-    return epoch
+    return Kept(epoch, run.end._replace(position=low))
 
 
 def _is_later(run: Run, row: WindowRow | DamagedRow | None) -> bool:
@@ -124,6 +146,24 @@ def _is_later(run: Run, row: WindowRow | DamagedRow | None) -> bool:
 def _is_done(run: Run, row: WindowRow | DamagedRow | None) -> bool:
     """Whether the fill that is gone on with has rebuilt the row: one that a writer began has no run."""
     return run.goes_on and isinstance(row, WindowRow) and row.fill == run.fill and row.run > 0
+
+
+def _without_fold(run: Run, row: WindowRow | DamagedRow | None, due: Due | None) -> WindowRow | None:
+    """A row that can be left to its writers, of which nothing is due but statements that they put; else None."""
+    if due is None or not isinstance(row, WindowRow) or _needs_history(run, row):
+        return None
+    # deletes of a key come as one, at the last one's position: the others would be passed over
+    return None if due.withheld or any(batch.delete is not None for batch in due.fresh) else row
+
+
+def _complete_through(run: Run, left: Mapping[bytes, WindowRow], due: Mapping[bytes, Due]) -> int:
+    """The position up to which rows that are left as they are have all batches: the end of a transaction."""
+    lacking = [b.arrival for key, row in left.items() for b in due[key].fresh if not row.covers(b.position)]
+    if not lacking:
+        return run.end.position
+    # other keys' rows of the same transaction may come first
+    later = [b for each in due.values() for b in each.fresh if b.delete is None and b.arrival >= min(lacking)]
+    return min(position for b in later for position in (b.position, *(event.position for event in b.events))) - 1
 
 
 def _needs_history(run: Run, row: WindowRow | DamagedRow | None) -> bool:

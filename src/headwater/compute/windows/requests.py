@@ -33,12 +33,14 @@ class Version:
         tolerance: by how much clocks may differ, microseconds; batches withhold what is known later than that.
         most_listed: how many positions a row lists.
         tries: how often a put reads a row that others change.
+        fold_tries: how often a fold does, before it leaves what the writers of the row are about to put.
     """
 
     layout: WindowLayout
     tolerance: int
     most_listed: int = 256
     tries: int = 16
+    fold_tries: int = 3
 
 
 class Batch(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from headwater.compute.windows.keeping import Run, keep
+from headwater.compute.windows.keeping import Kept, Run, keep
 from headwater.compute.windows.requests import (
     Due,
     End,
@@ -67,12 +67,12 @@ def run(version: Version, *, source: bool = True, force: Iterable[bytes] = (), w
         if source:
             redo |= yield SourceKeys(view.source, record.source_through)
         mine = Run(number, record.newest, snapshot.epoch, record, view.source, view.end, unnamed)
-        epoch: Any = yield from keep(version, mine, due, redo)
-        if epoch is not None:
+        kept: Kept | None = yield from keep(version, mine, due, redo)
+        if kept is not None:
             taken = view.source if source else None
-            closes = _closing(record, view.end, taken)
-            if (yield from change_record(epoch, closes)):
-                return view.end
+            closes = _closing(record, kept.end, taken)
+            if (yield from change_record(kept.epoch, closes)):
+                return kept.end
     return None
 
 
@@ -151,7 +151,7 @@ def fill(version: Version) -> Work[End | None]:
         begun: _Fill | None = yield from _begin_fill(anew)
         if begun is None:
             return None
-        made: tuple[Any, End] | None = yield from _make_rows(version, begun)
+        made: Kept | None = yield from _make_rows(version, begun)
         if made is not None:
             epoch, end = made
             return end if (yield from change_record(epoch, _completing(begun, end))) else None
@@ -185,18 +185,17 @@ def _begin_fill(anew: bool) -> Work[_Fill | None]:
     return _Fill(number, own, snapshot.epoch, view, start, under_way is not None)
 
 
-def _make_rows(version: Version, begun: _Fill) -> Work[tuple[Any, End] | None]:
-    """The rows of all keys that log and source name, then of those with what came meanwhile; epoch, and up to where."""
+def _make_rows(version: Version, begun: _Fill) -> Work[Kept | None]:
+    """The rows of all keys that log and source name, then of those with what came meanwhile."""
     view = begun.view
     keys: set[bytes] = yield Named(view.source, view.end.position)
     whole = begun.part(begun.epoch, view.end, goes_on=begun.goes_on)
-    epoch: Any = yield from keep(version, whole, {}, keys)
-    if epoch is None:
+    made: Kept | None = yield from keep(version, whole, {}, keys)
+    if made is None:
         return None
     end: End = yield LogEnd()
     due: Mapping[bytes, Due] = yield _slice(begun.start, end)
-    epoch = yield from keep(version, begun.part(epoch, end), due)
-    return None if epoch is None else (epoch, end)
+    return (yield from keep(version, begun.part(made.epoch, end), due))
 
 
 def _completing(begun: _Fill, end: End) -> Callable[[FillRecord | None], FillRecord | None]:
