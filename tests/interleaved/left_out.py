@@ -163,6 +163,10 @@ OF_HOT_KEYS: dict[str, list[Edit]] = {
         (keeping, "_complete_through", "(b.position, *(event.position for event in b.events))", "[b.position]")
     ],
     "a fold takes what was withheld itself": [(keeping, "_without_fold", "due.withheld or", "")],
+    "a fold takes deletes itself": [
+        (keeping, "_without_fold", "or any(batch.delete is not None for batch in due.fresh)", ""),
+        (keeping, "_complete_through", "b.delete is None and", ""),
+    ],
     "a fold leaves no row to be rebuilt": [(keeping, "_without_fold", "or _needs_history(run, row)", "")],
 }
 """Rules of keys that writers change without pause (`test_window_hot_keys`)."""
@@ -202,6 +206,7 @@ CAUGHT: dict[str, int] = {
     "a record does not speak of what a fold left": 37,
     "a record ends between transactions": 260,
     "a fold takes what was withheld itself": 7,
+    "a fold takes deletes itself": 498,
     "a fold leaves no row to be rebuilt": 434,
     "a record does not speak where slots were taken over since": 33,
     "a fill is complete where every slot is spoken for": 2,

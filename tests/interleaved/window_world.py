@@ -220,7 +220,13 @@ class World:
             if request.after < batch.position <= request.through:
                 # the log's rows are taken by their own positions, so that a range may begin within a batch
                 events = [event for event in batch.events if event.position > request.after]
-                due.setdefault(key, asks.Due()).fresh.append(batch._replace(events=events))
+                fresh = due.setdefault(key, asks.Due()).fresh
+                if batch.delete is not None:
+                    # of several deletes the greatest position and D are one
+                    through = max(batch.delete, *(each.delete or NEVER for each in fresh), NEVER)
+                    fresh[:] = [each for each in fresh if each.delete is None]
+                    batch = batch._replace(delete=through)
+                fresh.append(batch._replace(events=events))
             if batch.position > request.through or (self.bad == "due-low" and batch.position <= request.after):
                 continue
             after = max(request.since, batch.arrival + TOLERANCE)
