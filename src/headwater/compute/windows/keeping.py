@@ -109,7 +109,8 @@ def _keep(
         waiting = [key for key in waiting if not _is_done(run, rows[key])]
         if tries >= version.fold_tries:
             asked = [key for key in waiting if key not in whole]
-            left = {key: row for key in asked if (row := _without_fold(run, rows[key], due.get(key))) is not None}
+            given = {key: _without_fold(run, rows[key], due.get(key)) for key in asked}
+            left = {key: each for key, each in given.items() if each is not None}
             low = min(low, _complete_through(run, left, due))
             waiting = [key for key in waiting if key not in left]
         redo = {key for key in waiting if key in whole or _needs_history(run, rows[key])}
