@@ -123,7 +123,7 @@ def test_rows_may_lack_a_column_and_are_deleted(call: Caller) -> None:
         (b"", 400, "does not begin with a schema"),
         (b"{}", 400, "not a whole Arrow IPC stream"),
         (stream({"user": [7]}, features=["events:n"])[:-8], 400, "cut short"),
-        (stream({"user": [7]}), 400, "give either features"),
+        (stream({"user": [7]}), 400, "give one of features"),
         (stream({"user": [7]}, features=["events:n"], feature=1), 400, "did you mean 'features'"),
         (stream({"user": [7]}, features=["events:m"]), 404, "events"),
         (stream({"user": ["7"]}, features=["events:n"]), 400, "user"),
