@@ -430,6 +430,9 @@ def raised(error: BaseException, limit: int = 200) -> str:
     Args:
         error: the exception.
         limit: characters shown at most.
+
+    Returns:
+        Such as `ValueError: no such unit`.
     """
     kind = type(error).__name__
     try:

@@ -13,7 +13,7 @@ from headwater.planning.dependencies import in_order
 from headwater.planning.differences import Bump
 from headwater.planning.numbering import base_of, next_version
 from headwater.planning.plan import Plan
-from headwater.planning.service_reads import columns_beyond, readers, same_columns
+from headwater.planning.service_reads import columns_beyond, models_that_take, readers, same_columns
 from headwater.planning.snapshot import (
     AnyRecord,
     AnyVersion,
@@ -248,7 +248,7 @@ def retire(snapshot: RegistrySnapshot, name: str, version: str) -> tuple[Stage, 
 
     Raises:
         NotFound: no such view, service or version.
-        ChangeRefused: it is live, or read by services that are named.
+        ChangeRefused: it is live, or what services or models that are named read.
     """
     kind, record = find(snapshot, name)
     found = record.version("" if version is None else version)
@@ -267,6 +267,13 @@ def retire(snapshot: RegistrySnapshot, name: str, version: str) -> tuple[Stage, 
     if users:
         raise ChangeRefused(
             f"{kind.words} {name!r}: version {version} is read by {', '.join(users)}; retire those first"
+        )
+    models = models_that_take(snapshot).get((name, version), ())
+    if models:
+        what = f"what the models {', '.join(models)} take" if models[1:] else f"what the model {models[0]} takes"
+        raise ChangeRefused(
+            f"{kind.words} {name!r}: version {version} is {what}; the newest two of each model keep theirs: "
+            "log newer ones first"
         )
     stage = Stage(Action.RETIRE, kind, name, version)
     return (stage, *_retiring(snapshot, stage))
@@ -348,8 +355,11 @@ def _retiring(snapshot: RegistrySnapshot, stage: Stage) -> tuple[Stage, ...]:
 def superseded(snapshot: RegistrySnapshot) -> Iterator[Stage]:
     """Automatic versions older than the live one and the one before it, that nothing reads: they are retired."""
     after = snapshot
+    taken = models_that_take(snapshot)
     for name, service in snapshot.services.items():
         for old in _older(service):
+            if (name, old.version) in taken:
+                continue
             stage = _retired(Kind.SERVICE, name, old)
             after = advance(after, [stage], now=EPOCH)
             yield stage

@@ -149,3 +149,13 @@ def readers(snapshot: RegistrySnapshot) -> dict[tuple[str, str], tuple[str, ...]
             for read in reader.views_read:
                 found.setdefault(read, []).append(f"{record.name}@{reader.version}")
     return {read: tuple(names) for read, names in found.items()}
+
+
+def models_that_take(snapshot: RegistrySnapshot) -> dict[tuple[str, str], tuple[str, ...]]:
+    """(service, version) → the models that take it, as `model@1`: of each name the newest two that were logged."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for name, versions in snapshot.models.items():
+        for number in sorted(versions)[-2:]:
+            model = versions[number]
+            found.setdefault((model.service, model.service_version), []).append(f"{name}@{number}")
+    return {taken: tuple(names) for taken, names in found.items()}

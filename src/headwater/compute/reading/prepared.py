@@ -329,7 +329,10 @@ class PreparedReader(forks.OfOneProcess):
         return ReadArguments(self._reader, ask, at, ahead, policy, age, self._functions, request)
 
     def plain_arguments(self) -> ReadArguments | None:
-        """The arguments of a read that gives none; None where it does more than get rows and decode them.
+        """What a read without arguments of its own is answered by, for the server's plain reads.
+
+        Returns:
+            The arguments; None where such a read does more than get rows and decode them.
 
         Raises:
             ChangeRefused: as `read`.

@@ -28,7 +28,7 @@ _USUAL = frozenset({0, LIFETIME})
 """Flags of a list that can be changed as it is stored."""
 
 
-class Plan:
+class ListPlan:
     """How one list is changed as it is stored.
 
     Args:
@@ -86,7 +86,9 @@ class Plans:
         self.boundary_hops = tuple((hop, hop // layout.step) for hop in layout.hops)
         groups: dict[Hops, int] = {}
         self.lists = [
-            Plan(each, layout.step, groups.setdefault(hops_of(each, layout.step) if each.columns else (), len(groups)))
+            ListPlan(
+                each, layout.step, groups.setdefault(hops_of(each, layout.step) if each.columns else (), len(groups))
+            )
             for each in layout.lists
         ]
         self.hops = tuple(groups)
