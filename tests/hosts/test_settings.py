@@ -32,7 +32,7 @@ with open(folder + "/w.csv", "w", encoding="utf-8") as file:
 user = hw.Entity("user", join_keys={"k": hw.String})
 query = """SELECT k, t, s, d, x / 2 AS half, upper(k) AS big, CAST(s AS DATE) AS day, date_trunc('day', s) AS start,
     strftime(t, '%A %B %p') AS words, CAST(t AS TIMESTAMPTZ) AS at, CAST(CAST(s AS VARCHAR) AS VARCHAR) AS shown,
-    row_number() OVER (ORDER BY y) AS place, dayofweek(s) AS weekday
+    rank() OVER (ORDER BY y) AS place, dayofweek(s) AS weekday
     FROM w"""
 features = {"s": hw.Timestamp, "d": hw.Date, "half": hw.Float64, "big": hw.String, "day": hw.Date,
     "start": hw.Timestamp, "words": hw.String, "at": hw.Timestamp, "shown": hw.String,

@@ -54,7 +54,7 @@ def test_values_of_a_request(call: Caller) -> None:
         (None, 400, "no 'k' (float64), which 'scaled' needs"),
         ({"q": 1}, 400, "takes 'q'"),
         ({"k": "x"}, 400, "request: 'k'"),
-        ({"k": [1, 2]}, 400, "'k' has 2 values for 1 entities"),
+        ({"k": [1, 2]}, 400, "'k' has 2 values for 1 entity"),
         ({"k": {"a": 1}}, 400, "'k'"),
     ],
 )
