@@ -37,6 +37,32 @@ FeaturesOption = Annotated[
 
 FullNamesOption = Annotated[bool, typer.Option("--full-names", help="Name each column view__feature.")]
 
+SpineArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="SPINE",
+        help="Training rows: a .parquet or .csv file, or SQL. If omitted: every known entity, at --at.",
+    ),
+]
+
+TimestampOption = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="The spine's time column.", show_default="timestamp or event_timestamp"),
+]
+
+AtOption = Annotated[
+    Any, typer.Option(parser=parse.moment, metavar="TIME", help="One time for every row: a time, now, or -2h.")
+]
+
+TimezoneOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ZONE",
+        help="Time zone of naive times, in the spine and --at: Europe/Berlin, +02:00.",
+        show_default="UTC",
+    ),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add this file's commands."""
@@ -108,28 +134,10 @@ def get(
 def history(
     run: Run,
     features: FeaturesOption,
-    spine: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="SPINE",
-            help="Training rows: a .parquet or .csv file, or SQL. If omitted: every known entity, at --at.",
-        ),
-    ] = None,
-    timestamp: Annotated[
-        str | None,
-        typer.Option(metavar="COLUMN", help="The spine's time column.", show_default="timestamp or event_timestamp"),
-    ] = None,
-    at: Annotated[
-        Any, typer.Option(parser=parse.moment, metavar="TIME", help="One time for every row: a time, now, or -2h.")
-    ] = None,
-    timezone: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ZONE",
-            help="Time zone of naive times, in the spine and --at: Europe/Berlin, +02:00.",
-            show_default="UTC",
-        ),
-    ] = None,
+    spine: SpineArgument = None,
+    timestamp: TimestampOption = None,
+    at: AtOption = None,
+    timezone: TimezoneOption = None,
     now: Annotated[
         Any,
         typer.Option(

@@ -9,7 +9,14 @@ import typer
 
 from headwater.cli import complete, later, parse
 from headwater.cli.plain import plain
-from headwater.cli.reading import FeaturesOption, FullNamesOption
+from headwater.cli.reading import (
+    AtOption,
+    FeaturesOption,
+    FullNamesOption,
+    SpineArgument,
+    TimestampOption,
+    TimezoneOption,
+)
 from headwater.cli.run import Run, command
 from headwater.cli.sheet import Drawable, Line, Sheet
 from headwater.errors import UsageError
@@ -40,30 +47,14 @@ def create(
     run: Run,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Its name: letters, digits, '.', '_' and '-'.")],
     features: FeaturesOption,
-    spine: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="SPINE",
-            help="Training rows: a .parquet or .csv file, or SQL. If omitted: every known entity, at --at.",
-        ),
-    ] = None,
+    spine: SpineArgument = None,
     labels: Annotated[
         list[str] | None,
         typer.Option("--labels", metavar="COLUMNS", help="Columns of the spine that a model predicts."),
     ] = None,
-    timestamp: Annotated[
-        str | None,
-        typer.Option(metavar="COLUMN", help="The spine's time column.", show_default="timestamp or event_timestamp"),
-    ] = None,
-    at: Annotated[
-        Any, typer.Option(parser=parse.moment, metavar="TIME", help="One time for every row: a time, now, or -2h.")
-    ] = None,
-    timezone: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ZONE", help="Time zone of naive times, in the spine and --at: Europe/Berlin.", show_default="UTC"
-        ),
-    ] = None,
+    timestamp: TimestampOption = None,
+    at: AtOption = None,
+    timezone: TimezoneOption = None,
     include: Annotated[
         str, typer.Option(metavar="status,event_time", help="Columns to add beside each feature or view.")
     ] = "",

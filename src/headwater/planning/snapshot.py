@@ -6,7 +6,7 @@ import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -256,6 +256,9 @@ class ServiceVersion(Reads, Value, frozen=True):
     reads: Mapping[tuple[str, str], str] = msgspec.field(default_factory=dict)
 
 
+V = TypeVar("V", ViewVersion, OnDemandVersion, ServiceVersion)
+
+
 def _named(where: str, version: str | None, live: str | None, versions: Mapping[str, Any]) -> str:
     """The version that is meant: the live one, unless another is named; an empty name is not a version.
 
@@ -270,6 +273,11 @@ def _named(where: str, version: str | None, live: str | None, versions: Mapping[
     if not isinstance(wanted, str) or wanted not in versions:
         raise VersionNotFound(f"{where} has no version {brief(wanted)}; it has {listing(versions)}")
     return wanted
+
+
+def _active(versions: Mapping[str, V]) -> tuple[V, ...]:
+    alive = [v for v in versions.values() if v.retired_at is None]
+    return tuple(sorted(alive, key=lambda v: version_key(v.version)))
 
 
 class _Record:
@@ -327,8 +335,7 @@ class ViewRecord(_Record, Value, frozen=True, dict=True):
     @property
     def active(self) -> tuple[ViewVersion, ...]:
         """The versions not retired, oldest first."""
-        alive = [v for v in self.versions.values() if v.retired_at is None]
-        return tuple(sorted(alive, key=lambda v: version_key(v.version)))
+        return _active(self.versions)
 
 
 class OnDemandRecord(_Record, Value, frozen=True):
@@ -356,8 +363,7 @@ class OnDemandRecord(_Record, Value, frozen=True):
     @property
     def active(self) -> tuple[OnDemandVersion, ...]:
         """The versions not retired, oldest first."""
-        alive = [v for v in self.versions.values() if v.retired_at is None]
-        return tuple(sorted(alive, key=lambda v: version_key(v.version)))
+        return _active(self.versions)
 
 
 class ServiceRecord(_Record, Value, frozen=True):
@@ -380,8 +386,7 @@ class ServiceRecord(_Record, Value, frozen=True):
     @property
     def active(self) -> tuple[ServiceVersion, ...]:
         """The versions not retired, oldest first."""
-        alive = [v for v in self.versions.values() if v.retired_at is None]
-        return tuple(sorted(alive, key=lambda v: version_key(v.version)))
+        return _active(self.versions)
 
 
 class ModelVersion(Value, frozen=True):
