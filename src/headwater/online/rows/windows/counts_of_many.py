@@ -122,8 +122,10 @@ class _Numbers(NamedTuple):
 
     def with_value(self, given: NDArray[Any], count: NDArray[np.int64], merged: _Merged) -> _Numbers:
         """The value of each row's event added."""
-        records = self.records + np.repeat(given, count) * merged.records
-        return _Numbers(records, self.new + given, self.lifetimes + given * merged.lifetimes)
+        # not times 0 where it is not merged: NaN and infinities stay what they are then
+        records = np.where(merged.records, self.records + np.repeat(given, count), self.records)
+        lifetimes = np.where(merged.lifetimes, self.lifetimes + given, self.lifetimes)
+        return _Numbers(records, self.new + given, lifetimes)
 
     def overflows(self, given: NDArray[Any], count: NDArray[np.int64], life: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """The rows some sum of which may be beyond 64 bits with the value of their event."""
