@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     )
     from headwater.compute.status import StoreStatus
     from headwater.compute.training_sets import listing, saving
+    from headwater.compute.training_sets.listing import TrainingSetList
     from headwater.compute.training_sets.training_set import TrainingSet
     from headwater.compute.verify import VerifyReport
     from headwater.compute.writing import delete, erase_entity, write
@@ -488,14 +489,15 @@ class FeatureStore(forks.OfOneProcess):
         """
         return listing.training_set(self.context, name, version)
 
-    def list_training_sets(self) -> list[TrainingSet]:
+    def list_training_sets(self) -> TrainingSetList:
         """List the saved training sets of this project's folder of them.
 
         Returns:
-            Every version of each, by name and version.
+            Every version of each, by name and version. Of one that cannot be read a warning (`UserWarning`) says why
+            and what to do, and so does `.problems` (`name@version` → why).
 
         Raises:
-            StoreError: the folder cannot be read, or a manifest is damaged.
+            StoreError: the folder cannot be listed.
         """
         return listing.training_sets(self.context)
 

@@ -91,12 +91,14 @@ def create(
 
 
 def list_sets(run: Run) -> None:
-    """List the saved training sets, every version of each."""
+    """List the saved training sets, every version of each; one that cannot be read is a warning."""
     with run.store() as store:
-        rows = [_row(found) for found in store.list_training_sets()]
+        found = store.list_training_sets()
+        rows = [_row(each) for each in found]
     columns = ["name", "version", "saved_at", "rows", "erased", "features", "labels", "service"]
     cells = [[_cell(row[column]) for column in columns] for row in rows]
-    run.answer(rows, Sheet.of("", columns, cells) if rows else Line("no training sets"))
+    unread = [_unread_row(name, why, list(columns)) for name, why in found.problems.items()]
+    run.answer([*rows, *unread], Sheet.of("", columns, cells) if rows else Line("no training sets"))
 
 
 def show(run: Run, name: NameArgument) -> None:
@@ -147,6 +149,11 @@ def _row(found: TrainingSet) -> dict[str, Any]:
         "path": str(found.path),
         "file": str(found.file),
     }
+
+
+def _unread_row(name: str, why: str, columns: list[str]) -> dict[str, Any]:
+    base, version = _asked(name)
+    return dict.fromkeys(columns) | {"name": base, "version": version, "problem": why}
 
 
 def _cell(value: Any) -> Any:

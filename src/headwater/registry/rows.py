@@ -117,7 +117,8 @@ def _models(reads: Reads) -> dict[str, dict[int, ModelVersion]]:
     found: dict[str, dict[int, ModelVersion]] = {}
     for row in reads.rows(_MODELS):
         made = (row.name, row.version, row.service, row.service_version, row.uri, row.training_set)
-        found.setdefault(row.name, {})[row.version] = ModelVersion(*made, from_micros(row.logged_at))
+        with sound(f"model {brief(row.name)}, version {brief(row.version)}"):
+            found.setdefault(row.name, {})[row.version] = ModelVersion(*made, from_micros(row.logged_at))
     return found
 
 

@@ -77,3 +77,17 @@ def test_every_entity_and_a_csv_spine(command, project):
         *("--labels", "late"),
     )
     assert made["labels"] == ["late"] and command.json(project, "training-set", "verify", "text")["same"]
+
+
+@pytest.mark.filterwarnings("default:training set")
+def test_one_that_cannot_be_read_is_named_and_the_rest_are_listed(command, project, spine):
+    for name in ("good", "bad"):
+        command(project, "training-set", "create", name, spine, "--features", "weather:temp")
+    manifest = project / ".headwater" / "training_sets" / "bad" / "1" / "manifest.json"
+    manifest.write_bytes(b"{")
+    out, err = command.both(project, "training-set", "list")
+    assert "good" in out and "bad" not in out
+    assert "training set bad@1 cannot be read" in err and "restore the training set from a copy" in err
+    good, bad = command.json(project, "training-set", "list")
+    assert (good["name"], bad["name"], bad["version"], bad["rows"]) == ("good", "bad", 1, None)
+    assert "is damaged" in bad["problem"]

@@ -24,7 +24,7 @@ from headwater.observer import Progress
 from headwater.offline.base import HistoryRequest, ViewInput
 from headwater.offline.join.result import HistoryResult
 from headwater.offline.log.parts import rows_after
-from headwater.offline.training_sets.erasing import erase_new
+from headwater.offline.training_sets.erasing import NewPurges
 from headwater.offline.training_sets.folder import check_name
 from headwater.offline.training_sets.key_names import keys_of
 from headwater.offline.training_sets.manifest import (
@@ -99,41 +99,47 @@ def save(
         _check_unmoved(context, request, sources)
         columns = rows.described(tuple(_columns(result, resolved, labels)))
 
-        def manifest(version: int) -> Manifest:
-            return Manifest(
-                name=name,
-                version=version,
-                id=secrets.token_hex(8),
-                project=context.project,
-                saved_at=saved_at,
-                revision=snapshot.revision,
-                selections=tuple(_selection(resolved, column) for column in resolved.outputs),
-                rows=rows.saved(),
-                spine=SavedSpine(
-                    tuple(result.spine_columns),
-                    rows.spine_digest,
-                    result.timestamp_column,
-                    request.spine is not None,
-                ),
-                columns=columns,
-                views=tuple(_view(view, sources[i], result, context) for i, view in enumerate(request.views)),
-                functions=tuple(map(_function, resolved.functions)),
-                log=SavedLog(context.log_id, request.log_position),
-                engine=type(context.engine).__name__.removesuffix("Engine").lower(),
-                libraries=libraries(),
-                labels=labels,
-                at=None if request.at is None else from_micros(request.at),
-                as_known=as_known,
-                timezone=timezone,
-                include=tuple(request.include),
-                service=None if service is None else f"{service.name}@{service.version}",
-                warnings=tuple(result.metadata.warnings),
-            )
-
-        path, _ = context.training_sets.publish(name, folder, manifest)
-    registry = context.registry.snapshot()
-    made = erase_new(path, context.log.purges_after, context.log.digests.all, lambda saved: keys_of(registry, saved))
+        manifest = Manifest(
+            name=name,
+            version=1,
+            id=secrets.token_hex(8),
+            project=context.project,
+            saved_at=saved_at,
+            revision=snapshot.revision,
+            selections=tuple(_selection(resolved, column) for column in resolved.outputs),
+            rows=rows.saved(),
+            spine=SavedSpine(
+                tuple(result.spine_columns),
+                rows.spine_digest,
+                result.timestamp_column,
+                request.spine is not None,
+            ),
+            columns=columns,
+            views=tuple(_view(view, sources[i], result, context) for i, view in enumerate(request.views)),
+            functions=tuple(map(_function, resolved.functions)),
+            log=SavedLog(context.log_id, request.log_position),
+            engine=type(context.engine).__name__.removesuffix("Engine").lower(),
+            libraries=libraries(),
+            labels=labels,
+            at=None if request.at is None else from_micros(request.at),
+            as_known=as_known,
+            timezone=timezone,
+            include=tuple(request.include),
+            service=None if service is None else f"{service.name}@{service.version}",
+            warnings=tuple(result.metadata.warnings),
+        )
+        purges = _purges(context, manifest)
+        path = context.training_sets.publish(name, folder, manifest, purges)
+        # where the file system has no locks, an erase may have begun between the two
+        made = purges.erase(path)
     return TrainingSet(path, made, context)
+
+
+def _purges(context: StoreContext, manifest: Manifest) -> NewPurges:
+    """The purges of the set's views that its history has not seen."""
+    registry, log = context.registry.snapshot(), context.log
+    views = (view.name for view in manifest.views)
+    return NewPurges(views, manifest.log.position, log.purges_after, log.digests.all, lambda v: keys_of(registry, v))
 
 
 def _labels(result: HistoryResult, labels: Sequence[str] | str, fields: Container[str]) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -93,9 +93,9 @@ def erase_rows(
         How many rows went, and what is in the way of the others.
     """
     erased = 0
-    pending: list[str] = []
     purged = PurgedKeys(purges, digests)
-    for folder in _folders(sets, pending):
+    folders, pending = sets.to_erase_from()
+    for folder in folders:
         try:
             erased += _erase_alone(folder, view, purged, keys_of)
         except (HeadwaterError, OSError) as bad:
@@ -103,34 +103,50 @@ def erase_rows(
     return erased, pending
 
 
-def erase_new(
-    folder: Path,
-    purges_after: Callable[[str, int], Mapping[bytes, Tombstone]],
-    digests: KeyDigests,
-    keys_of: KeysOf,
-) -> Manifest:
-    """Take the rows of keys that were purged while a set was being saved out of it.
+class NewPurges:
+    """The purges that were asked for since a set's history was read: see `TrainingSets.publish`.
 
-    Their purges may be worked off by now: an erase sees the sets that are there, and this one was not yet.
+    Their keys may be erased everywhere else by now: an erase sees the sets that are published, and this one is not yet.
 
     Args:
-        folder: the set's, which is in its place: an erase that begins from now on sees it.
+        views: the set's.
+        position: of the log, as the set's history saw it.
         purges_after: view and position of the log → digest of a key → P and D (microseconds) of its purges after it.
         digests: of keys.
         keys_of: the join keys of a view of a set.
-
-    Returns:
-        Its manifest from now on.
-
-    Raises:
-        StoreError, FormatError: it cannot be read or written.
     """
-    manifest = read_manifest(folder)
-    for view in dict.fromkeys(saved.name for saved in manifest.views):
-        purges = purges_after(view, manifest.log.position)
-        if purges:
-            _erase_alone(folder, view, PurgedKeys(purges, digests), keys_of)
-    return read_manifest(folder)
+
+    def __init__(
+        self,
+        views: Iterable[str],
+        position: int,
+        purges_after: Callable[[str, int], Mapping[bytes, Tombstone]],
+        digests: KeyDigests,
+        keys_of: KeysOf,
+    ) -> None:
+        self._views, self._position = tuple(dict.fromkeys(views)), position
+        self._purges_after, self._digests, self._keys_of = purges_after, digests, keys_of
+        self._seen: dict[str, Mapping[bytes, Tombstone]] = dict.fromkeys(self._views, {})
+
+    def erase(self, folder: Path) -> Manifest:
+        """Take the rows of the keys that are purged by now out of the set in a folder; its manifest from now on.
+
+        Raises:
+            StoreError, FormatError: it cannot be read or written.
+        """
+        now = self._now()
+        for view, purges in now.items():
+            if purges != self._seen[view]:
+                _erase_alone(folder, view, PurgedKeys(purges, self._digests), self._keys_of)
+        self._seen = now
+        return read_manifest(folder)
+
+    def more(self) -> bool:
+        """Whether there are purges that the last `erase` has not seen."""
+        return self._now() != self._seen
+
+    def _now(self) -> dict[str, Mapping[bytes, Tombstone]]:
+        return {view: self._purges_after(view, self._position) for view in self._views}
 
 
 def _erase_alone(folder: Path, view: str, purged: PurgedKeys, keys_of: KeysOf) -> int:
@@ -139,16 +155,6 @@ def _erase_alone(folder: Path, view: str, purged: PurgedKeys, keys_of: KeysOf) -
         if not held:
             raise StoreError(f"training set in {folder} is being erased from by another process")
         return _erase(folder, view, purged, keys_of)
-
-
-def _folders(sets: TrainingSets, pending: list[str]) -> Iterator[Path]:
-    try:
-        names = sets.names()
-    except StoreError as bad:
-        pending.append(str(bad))
-        return
-    for name in names:
-        yield from (sets.path / name / str(version) for version in sets.versions(name))
 
 
 def _erase(folder: Path, view: str, purged: PurgedKeys, keys_of: KeysOf) -> int:

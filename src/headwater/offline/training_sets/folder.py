@@ -8,17 +8,32 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
+
+from msgspec.structs import replace
 
 from headwater.deferred import deferred_pattern
-from headwater.errors import NotFound, StoreError, UsageError, brief, listing, nearest
+from headwater.errors import FormatError, NotFound, StoreError, UsageError, brief, listing, nearest
 from headwater.offline.training_sets.manifest import FILE, Manifest, decode
 from headwater.offline.training_sets.writing import explained, make_durable, write_manifest
-from headwater.scratch import TempFolder
+from headwater.scratch import TempFolder, locked_folder, remove_abandoned
 from headwater.state_files import make_folder
 
 _NAME: re.Pattern[str] = deferred_pattern(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _VERSION: re.Pattern[str] = deferred_pattern(r"[1-9][0-9]{0,8}")
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
+_WAIT = 60.0
+"""Seconds that somebody waits for the folder's lock."""
+
+
+class NewPurges(Protocol):
+    """The purges that were asked for since a set's history was read."""
+
+    def erase(self, folder: Path) -> Manifest:
+        """Take the rows of the keys that are purged by now out of the set in a folder; its manifest from now on."""
+
+    def more(self) -> bool:
+        """Whether there are purges that the last `erase` has not seen."""
 
 
 class TrainingSets:
@@ -34,7 +49,14 @@ class TrainingSets:
 
     def names(self) -> list[str]:
         """The names that have at least one version, in order."""
-        return [name for name in self._entries(self.path, _NAME) if self.versions(name)]
+        return [name for name in self._entries(self.path, _NAME) if self._has_versions(name)]
+
+    def _has_versions(self, name: str) -> bool:
+        """Whether a name has versions, or a folder that cannot be listed."""
+        try:
+            return bool(self.versions(name))
+        except StoreError:
+            return True
 
     def versions(self, name: str) -> list[int]:
         """The versions of a name, in order; none of one that nobody has."""
@@ -77,12 +99,23 @@ class TrainingSets:
         folder = self.path / name / str(wanted)
         return folder, read_manifest(folder)
 
-    def all(self) -> Iterator[tuple[Path, Manifest]]:
-        """Every set, by name and version."""
-        for name in self.names():
-            for version in self.versions(name):
-                folder = self.path / name / str(version)
-                yield folder, read_manifest(folder)
+    def all(self) -> Iterator[tuple[Path, Manifest | StoreError]]:
+        """Every set, by name and version: its folder, and its manifest or why it cannot be read.
+
+        Raises:
+            StoreError: the folder cannot be listed.
+        """
+        for name in self._entries(self.path, _NAME):
+            try:
+                folders = [self.path / name / str(version) for version in self.versions(name)]
+            except StoreError as bad:
+                yield self.path / name, bad
+                continue
+            for folder in folders:
+                try:
+                    yield folder, read_manifest(folder)
+                except StoreError as bad:
+                    yield folder, bad
 
     @contextmanager
     def begun(self, name: str) -> Iterator[Path]:
@@ -105,27 +138,74 @@ class TrainingSets:
         finally:
             temporary.close()
 
-    def publish(self, name: str, begun: Path, manifest: Callable[[int], Manifest]) -> tuple[Path, Manifest]:
-        """Give a written set the next version: it is there whole from one moment on.
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let nobody else publish a set, or list the sets to erase from, within the block; it is short.
+
+        Where the file system has no locks, nobody waits.
+
+        Raises:
+            StoreError: another process held the lock for a minute.
+        """
+        with locked_folder(self.path, _WAIT) as held:
+            if not held:
+                raise StoreError(f"{self.path} is locked by another process: try again once that has ended")
+            yield
+
+    def to_erase_from(self) -> tuple[list[Path], list[str]]:
+        """The folders of all sets that are published by now, and what is in the way of listing others."""
+        if not self.path.exists():
+            return [], []
+        folders: list[Path] = []
+        problems: list[str] = []
+        remove_abandoned(self.path)  # what killed processes had begun may have purged keys too
+        try:
+            with self._alone():
+                names = self._entries(self.path, _NAME)
+        except StoreError as bad:
+            return [], [str(bad)]
+        for name in names:
+            try:
+                folders += [self.path / name / str(version) for version in self.versions(name)]
+            except StoreError as bad:
+                problems.append(str(bad))
+        return folders, problems
+
+    def publish(self, name: str, begun: Path, manifest: Manifest, purges: NewPurges) -> Path:
+        """Give a written set the next version: it is there whole, and without purged keys, from one moment on.
+
+        Whoever erases lists the sets under the lock, so that no erase can begin between the last look for purges and
+        the moment at which it would see the set: a purged key is found by one of the two, also where this process is
+        killed.
 
         Args:
             name: the set's.
             begun: its folder, as `begun` gave it.
-            manifest: its manifest, given the version.
+            manifest: its manifest, of any version.
+            purges: those of the set's views.
 
         Returns:
-            Its folder from now on, and its manifest.
+            Its folder from now on.
 
         Raises:
             StorageFull, StoreError: it cannot be written.
         """
         with explained(self.path / name):
             make_folder(self.path / name)
+        write_manifest(begun, manifest)
+        while True:
+            made = purges.erase(begun)  # takes long, so not under the lock
+            with self._alone():
+                if not purges.more():
+                    target = self._renamed(name, begun, made)
+                    make_durable(self.path / name)
+                    return target
+
+    def _renamed(self, name: str, begun: Path, manifest: Manifest) -> Path:
         while True:
             # no file takes a number away, one that is not a set's either
             version = max(map(int, self._entries(self.path / name, _VERSION, folders=False)), default=0) + 1
-            made = manifest(version)
-            write_manifest(begun, made)
+            write_manifest(begun, replace(manifest, version=version))
             target = self.path / name / str(version)
             try:
                 # a folder takes the place of none that has anything in it: of two savers one gets the next version
@@ -134,8 +214,7 @@ class TrainingSets:
                 if bad.errno in _TAKEN:
                     continue
                 raise StoreError(f"cannot write {target}: {bad}") from bad
-            make_durable(self.path / name)
-            return target, made
+            return target
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -149,7 +228,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         content = file.read_bytes()
     except FileNotFoundError:
-        content = b""
+        raise FormatError(f"{file} does not exist: restore the training set from a copy, or remove its folder") from None
     except OSError as bad:
         raise StoreError(f"cannot read {file}: {bad.strerror}") from bad
     return decode(content, str(file))

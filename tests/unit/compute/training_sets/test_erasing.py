@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import nullcontext
 from datetime import timedelta
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 import headwater as hw
 from headwater.compute.training_sets import saving
 from headwater.offline.training_sets import erasing
+from headwater.offline.training_sets import folder as folders
 from headwater.testing import SCALE
 from tests.training_sets import HOUR, KEYS, PUSHED, Project, spine
 
@@ -126,6 +128,84 @@ def test_a_key_that_is_purged_and_erased_while_a_set_is_saved_is_not_in_it(tmp_p
         # of a view that the set has nothing of, nothing goes
         other = store.save_training_set("other", spine(12), ["files:x"])
         assert other.manifest.rows.erased == 0
+
+
+STEPS = ("written", "erased", "locked", "looked", "published")
+
+
+@pytest.mark.parametrize("killed", [None, *STEPS])
+@pytest.mark.parametrize("purged", STEPS)
+def test_no_step_of_a_save_lets_a_purged_key_stay(tmp_path, monkeypatch, purged, killed):
+    """A key is purged, and erased everywhere, at one step; the saver is killed at that step or a later one."""
+    if killed is not None and STEPS.index(killed) < STEPS.index(purged):
+        return
+    project = Project(tmp_path / "p", views=[PUSHED])
+    project.push("pushed", [("a", 0, 1.0), ("b", 1, 2.0)])
+    monkeypatch.setattr(folders, "_WAIT", 0.05)
+    reached = []
+
+    class Killed(BaseException):
+        pass
+
+    def step(name):
+        if name in reached:
+            return
+        reached.append(name)
+        if name == purged:
+            store.delete("pushed", ["a"], purge=True)
+            due(project)
+        if name == killed:
+            raise Killed
+
+    class Purges(erasing.NewPurges):
+        def erase(self, folder):
+            step("written")
+            found = super().erase(folder)
+            step("erased")
+            return found
+
+        def more(self):
+            step("locked")
+            found = super().more()
+            if not found:
+                step("looked")
+            return found
+
+    def publish(self, *given):
+        path = real(self, *given)
+        step("published")
+        return path
+
+    real = folders.TrainingSets.publish
+    monkeypatch.setattr(saving, "NewPurges", Purges)
+    monkeypatch.setattr(folders.TrainingSets, "publish", publish)
+    with project.store as store:
+        rows = spine(12).set_column(1, "thing", pa.array(["a", "b", "c"] * 4))
+        with pytest.raises(Killed) if killed else nullcontext():
+            saved = store.save_training_set("things", rows, ["pushed:p"])
+            assert reached == list(STEPS)
+            # a purge behind the last look waits for the next run: no erase got past the lock
+            if purged != "looked":
+                assert "a" not in saved.to_arrow().column("thing").to_pylist()
+        monkeypatch.undo()
+        due(project)
+        assert not store.context.log.pending_purges()
+        for found in store.list_training_sets():
+            assert "a" not in found.to_arrow().column("thing").to_pylist() and found.verify().same
+
+
+def test_what_a_killed_saver_had_begun_goes_with_a_purge(tmp_path):
+    project = Project(tmp_path / "p").filled()
+    with project.store as store:
+        project.save()
+        sets = store.context.training_sets.path
+        left = sets / "headwater-temp-left"
+        left.mkdir()
+        (left / ".owner").touch()
+        (left / "rows-1.parquet").write_text("a")
+        store.delete("pushed", ["a"], purge=True)
+        due(project)
+        assert [path.name for path in sets.iterdir()] == ["things"]
 
 
 @pytest.mark.parametrize("step", ["written", "named"])
