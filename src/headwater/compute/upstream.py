@@ -20,7 +20,7 @@ from headwater.planning.snapshot import ViewVersion
 
 
 def bound_source(
-    context: StoreContext, version: ViewVersion, until: int | None = None, *, history: bool = False, logs: bool = True
+    context: StoreContext, version: ViewVersion, until: int | None = None, *, history: bool = False, data: bool = True
 ) -> Source:
     """A version's source with its data, that of the views which it reads included.
 
@@ -29,31 +29,32 @@ def bound_source(
         version: the version.
         until: the log position up to which rows of these views count; None: all there are.
         history: read the newest versions that have the columns, caught up or not.
-        logs: whether their parts of the offline log are wanted too.
+        data: whether it is to be read; False: to be looked at, without the views' parts of the offline log and without
+            compiling functions.
     """
     source = context.sources.source_of(version)
-    return _bound(context, version, source, until, history=history, logs=logs)
+    return _bound(context, version, source, until, history=history, data=data)
 
 
 def _bound(
-    context: StoreContext, version: ViewVersion, source: Source, until: int | None, *, history: bool, logs: bool
+    context: StoreContext, version: ViewVersion, source: Source, until: int | None, *, history: bool, data: bool
 ) -> Source:
     if isinstance(source, TransformSource):
         inner = {
-            name: _bound(context, version, table, until, history=history, logs=logs)
+            name: _bound(context, version, table, until, history=history, data=data)
             for name, table in source.tables.items()
         }
-        return replace(source, tables=inner, function=_function(context, version, source))
+        return replace(source, tables=inner, function=_function(context, version, source) if data else None)
     if not isinstance(source, SQLSource) or not _needs_data(source):
         return source
     tables: dict[str, Source] = {}
     for name, table in source.tables.items():
         if not isinstance(table, ViewTable):
-            tables[name] = _bound(context, version, table, until, history=history, logs=logs)
+            tables[name] = _bound(context, version, table, until, history=history, data=data)
             continue
         view = _version_read(context, version, table, history=history)
-        log = _log_of(context, view, until) if logs else None
-        given = bound_source(context, view.definition, until, history=history, logs=logs)
+        log = log_taken(context, view, until) if data else None
+        given = bound_source(context, view.definition, until, history=history, data=data)
         rows = ViewInput(view, None if isinstance(given, PushSource) else given, log)
         tables[name] = replace(table, rows=rows)
     return replace(source, tables=tables)
@@ -79,7 +80,8 @@ def _function(context: StoreContext, version: ViewVersion, source: TransformSour
     return compiled(what, source.text, source.imports)
 
 
-def _log_of(context: StoreContext, view: ResolvedView, until: int | None) -> LogSlice:
+def log_taken(context: StoreContext, view: ResolvedView, until: int | None) -> LogSlice:
+    """The rows of the offline log that a version takes, up to a position (None: all there are)."""
     log = context.log.slice(view.name, view.log_keys, until)
     return replace(log, parts=tuple(part for part in log.parts if takes(view, part)))
 

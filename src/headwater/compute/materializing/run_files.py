@@ -192,5 +192,5 @@ class RunFiles:
 
 
 def _listed(context: StoreContext, view: ResolvedView) -> tuple[FileIdentity, ...] | None:
-    source = bound_source(context, view.definition, logs=False)
+    source = bound_source(context, view.definition, data=False)
     return None if isinstance(source, PushSource) else context.engine.list_files(source)

@@ -126,7 +126,7 @@ class NewPurges:
     ) -> None:
         self._views, self._position = tuple(dict.fromkeys(views)), position
         self._purges_after, self._digests, self._keys_of = purges_after, digests, keys_of
-        self._seen: dict[str, Mapping[bytes, Tombstone]] = dict.fromkeys(self._views, {})
+        self._seen: dict[str, Mapping[bytes, Tombstone]] = {view: {} for view in self._views}
 
     def erase(self, folder: Path) -> Manifest:
         """Take the rows of the keys that are purged by now out of the set in a folder; its manifest from now on.

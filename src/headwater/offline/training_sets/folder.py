@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -228,7 +228,9 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         content = file.read_bytes()
     except FileNotFoundError:
-        raise FormatError(f"{file} does not exist: restore the training set from a copy, or remove its folder") from None
+        raise FormatError(
+            f"{file} does not exist: restore the training set from a copy, or remove its folder"
+        ) from None
     except OSError as bad:
         raise StoreError(f"cannot read {file}: {bad.strerror}") from bad
     return decode(content, str(file))

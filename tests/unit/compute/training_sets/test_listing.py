@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from headwater.testing import SCALE
 from tests.training_sets import Project
 
+STATES = ("whole", "cut", "gone", "newer", "a file", "no json", "bytes")
+
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
@@ -25,7 +27,9 @@ def saved(project):
 
 
 @pytest.mark.filterwarnings("ignore:training set")
-@given(st.lists(st.sampled_from(["whole", "cut", "gone", "newer", "a file", "no json", "bytes"]), min_size=1, max_size=5))
+@given(
+    st.lists(st.sampled_from(["whole", "cut", "gone", "newer", "a file", "no json", "bytes"]), min_size=1, max_size=5)
+)
 @settings(max_examples=10 * SCALE, deadline=None)
 def test_what_cannot_be_read_never_hides_the_rest(saved, project, states):
     sets = project.store.context.training_sets.path
