@@ -259,19 +259,20 @@ def _middle(number: float) -> float:
     """The midpoint of a double's bin: sign, exponent and 6 bits of mantissa."""
     if number == 0 or not math.isfinite(number):
         return number + 0.0
-    size, power = abs(Fraction(number)), Fraction(1)
-    while power > size:
-        power /= 2
-    while power * 2 <= size:
-        power *= 2
+    size, power = abs(Fraction(number)), Fraction(2) ** (math.frexp(number)[1] - 1)
     step = math.floor((size / power - 1) * 64)
     return math.copysign(float(power * (1 + Fraction(2 * step + 1, 128))), number)
 
 
 def _sum(function: str, values: Sequence[Any]) -> Any:
-    if not all(math.isfinite(value) for value in values):
-        return math.nan if any(math.isnan(value) for value in values) else _Computed(math.inf, Fraction(0), None)
-    exact, absolute = sum(map(Fraction, values)), sum(abs(Fraction(value)) for value in values)
+    if any(math.isnan(value) for value in values):
+        return math.nan
+    finite, infinite = [v for v in values if math.isfinite(v)], {v for v in values if math.isinf(v)}
+    exact, absolute = sum(map(Fraction, finite)), sum(abs(Fraction(value)) for value in finite)
+    if absolute >= DOUBLE_MAX and isinstance(values[0], float):
+        return _Computed(math.nan, Fraction(exact), None)
+    if infinite:
+        return infinite.pop() if len(infinite) == 1 else math.nan
     whole = isinstance(values[0], int)
     if whole and function == "sum":
         return int(exact) if -(2**63) <= exact < 2**63 else _Overflow()
@@ -279,8 +280,6 @@ def _sum(function: str, values: Sequence[Any]) -> Any:
     if function == "mean":
         # a mean below the least normal double is rounded to a multiple of the least double
         exact, bound = Fraction(exact, len(values)), Fraction(absolute) / 2**53 + Fraction(1, 2**1075)
-    if absolute >= DOUBLE_MAX:
-        return _Computed(math.nan, Fraction(exact), None)
     return _Computed(float(exact), Fraction(exact), bound)
 
 
@@ -289,7 +288,7 @@ def _variance(function: str, values: Sequence[float]) -> Any:
     if count == 0:
         return None
     if not all(math.isfinite(value) for value in values):
-        return math.nan if any(math.isnan(value) for value in values) else _Computed(math.nan, Fraction(0), None)
+        return math.nan
     mean = Fraction(sum(map(Fraction, values))) / len(values)
     squares = [(Fraction(value) - mean) ** 2 for value in values]
     exact = Fraction(sum(squares)) / count

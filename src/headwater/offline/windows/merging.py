@@ -55,12 +55,11 @@ class Spreads:
         a, b = _floats(left), _floats(right)
         count = a[0] + b[0]
         share = np.divide(b[0], count, out=np.zeros_like(count), where=count > 0)
-        distance = b[1] - a[1]
-        mean = a[1] + distance * share
-        squares = a[2] + b[2] + distance * distance * (a[0] * share)
-        # of no events there is no mean that could be far away
+        # of no events there is no mean that could be far away; the square of a great distance, times 0, would be NaN
         empty = a[0] == 0
-        return count, np.where(empty, b[1], mean), np.where(empty, b[2], squares)
+        distance = np.where(empty | (b[0] == 0), 0.0, b[1] - a[1])
+        mean = np.where(empty, b[1], a[1] + distance * share)
+        return count, mean, a[2] + b[2] + distance * distance * (a[0] * share)
 
     def scanned(self, state: State) -> State:
         values = _floats(state)[1]

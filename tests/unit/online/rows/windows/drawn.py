@@ -22,7 +22,7 @@ POSITIVE = "n > 0"
 CONDITIONS = {POSITIVE: lambda values: values["n"] is not None and values["n"] > 0}
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "x": st.none()
-    | st.sampled_from([0.0, -0.0, 1.5, -2.0, float("nan"), float("inf"), 1e18])
+    | st.sampled_from([0.0, -0.0, 1.5, -2.0, float("nan"), float("inf"), float("-inf"), 1e18, 1e308])
     | st.integers(0, 9).map(float),
     "n": st.none() | st.integers(-3, 3) | st.sampled_from([2**63 - 1, -(2**63), 2**62]),
     "s": st.none() | st.text("ab", max_size=2),
