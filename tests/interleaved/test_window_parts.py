@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from headwater.testing import SCALE
-from tests.interleaved.left_out import CAUGHT, OF_PARTS, leave_out
+from tests.interleaved.left_out import OF_PARTS, check_caught, leave_out
 from tests.interleaved.parted_world import PartedWorld
 from tests.interleaved.test_window_rows import Case
 
@@ -50,7 +50,4 @@ def test_rows_are_right_in_every_order_while_slots_move():
 @pytest.mark.parametrize("rule", OF_PARTS)
 def test_a_rule_left_out_is_caught(rule, monkeypatch):
     leave_out(rule, monkeypatch)
-    for number in (CAUGHT[rule], *range(1_000)):
-        if PartedCase(number).simulate():
-            return
-    pytest.fail("nothing was wrong without it")
+    check_caught(rule, lambda number: PartedCase(number).simulate(), 1_000)
