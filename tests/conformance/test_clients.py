@@ -24,7 +24,7 @@ from headwater.planning.request_values import is_values
 from headwater.planning.summaries import ServiceSummary, ViewSummary
 from headwater.serving.app import App
 from headwater.serving.settings import ServerSettings
-from headwater.testing import SCALE
+from headwater.testing import rounds
 from headwater.wire.words import for_client, over_http
 from tests.servers.threaded_server import ThreadedServer
 
@@ -278,7 +278,7 @@ def everything(result: Any) -> dict[str, Any]:
     return {name: repr(form) for name, form in forms.items()}
 
 
-@settings(max_examples=15 * SCALE, deadline=None)
+@settings(max_examples=rounds(15), deadline=None)
 @given(data=st.data())
 def test_every_value_of_every_dtype_goes_and_comes_alike(doors: Doors, data: st.DataObject) -> None:
     rows = data.draw(
@@ -303,7 +303,7 @@ def test_every_value_of_every_dtype_goes_and_comes_alike(doors: Doors, data: st.
         ), name
 
 
-@settings(max_examples=12 * SCALE, deadline=None)
+@settings(max_examples=rounds(12), deadline=None)
 @given(data=st.data())
 def test_values_of_a_request_go_and_come_alike(doors: Doors, data: st.DataObject) -> None:
     count = data.draw(st.integers(1, 3))
@@ -346,7 +346,7 @@ def test_on_demand_features_are_the_same_through_all(doors: Doors) -> None:
         assert dict(reader.join_keys) == {"user": hw.Int64}
 
 
-@settings(max_examples=12 * SCALE, deadline=None)
+@settings(max_examples=rounds(12), deadline=None)
 @given(data=st.data())
 def test_keys_of_every_dtype_in_every_form(doors: Doors, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(list(KEYS)))

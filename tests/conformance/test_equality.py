@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 import headwater as hw
 from headwater.clock import from_micros, to_micros
-from headwater.testing import SCALE
+from headwater.testing import RANDOM, rounds
 from headwater.testing.cases import plain
 from headwater.testing.oracle import Delete, LogRow, OracleView, SourceRow, answer, facts, last_change, online_answer
 
@@ -152,8 +152,8 @@ class Equality(RuleBasedStateMachine):
             model.readable = {"1.0.0"}
             model.save()
 
-    @initialize()
-    def begin(self):
+    @initialize(_=RANDOM)
+    def begin(self, _=1):
         definitions = [THING, *(model.definition(name, X) for name, model in self.models.items())]
         if self.embedded:
             self.store = self._open()
@@ -422,9 +422,12 @@ def _servers(redis_server, dynamodb_server):
 
 
 # the emulator of DynamoDB is slow
-for machine, examples in ((Equality, 2), (EmbeddedEquality, 1), (RedisEquality, 2), (DynamoDBEquality, 1)):
+for machine, examples in ((Equality, 3), (EmbeddedEquality, 2), (RedisEquality, 2), (DynamoDBEquality, 1)):
     machine.TestCase.settings = settings(
-        max_examples=examples * SCALE, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=rounds(examples, simplest=False),
+        stateful_step_count=20,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
     )
 TestEquality = Equality.TestCase
 TestEmbeddedEquality = EmbeddedEquality.TestCase

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 
 import headwater as hw
 from headwater.errors import HeadwaterError
-from headwater.testing import SCALE
+from headwater.testing import rounds
 from headwater.types import DType
 from tests.given_values import (
     LIST_DTYPES,
@@ -87,7 +87,7 @@ def check_roads(column: pa.Array, dtype: DType) -> None:
     assert not wrong, f"{column.type} {column} as {dtype}: the rule says {expected!r}"
 
 
-ROADS = settings(max_examples=3 * SCALE, deadline=None, suppress_health_check=list(HealthCheck))
+ROADS = settings(max_examples=rounds(3), deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @ROADS

@@ -20,7 +20,7 @@ from headwater.clock import from_micros, to_micros
 from headwater.offline.base import ARRIVAL, POSITION, THROUGH
 from headwater.planning.resolve import ResolvedView, resolve
 from headwater.planning.windows.values import stored_form
-from headwater.testing import SCALE
+from headwater.testing import rounds
 from headwater.testing.oracle import Delete, LogRow, OracleView, SourceRow
 from headwater.testing.window_cases import CONDITIONS, requests_of
 from headwater.testing.window_oracle import Statement, WindowAnswer, agrees, statements, window_answer
@@ -287,7 +287,7 @@ def _servers(redis_server: Any) -> None:
 
 def _settings(examples: int, steps: int) -> settings:
     return settings(
-        max_examples=examples * SCALE,
+        max_examples=rounds(examples),
         stateful_step_count=steps,
         deadline=None,
         suppress_health_check=list(HealthCheck),

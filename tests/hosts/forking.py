@@ -74,19 +74,30 @@ class Work:
             work()
 
 
+def rest(took: float) -> float:
+    """Seconds to pause after work that took so many: a fork meets each thread at work about every second time.
+
+    Threads that never pause would keep the processor from what is tested. `fork_in_c` waits until a thread gives the
+    interpreter away, and reads alone never do.
+    """
+    return max(0.02, took)
+
+
 @contextmanager
 def busy(*works: Callable[[], None]) -> Iterator[None]:
     """Threads that do each of these again and again, without an error."""
     stop, problems = threading.Event(), list[str]()
 
     def repeat(work: Callable[[], None]) -> None:
-        # the pause hands the interpreter on: `fork_in_c` waits until a thread gives it away, and reads alone never do
-        while not stop.wait(0.02):
+        pause = 0.0
+        while not stop.wait(rest(pause)):
+            began = time.monotonic()
             try:
                 work()
             except BaseException:
                 problems.append(traceback.format_exc())
                 return
+            pause = time.monotonic() - began
 
     threads = [threading.Thread(target=repeat, args=(work,)) for work in works]
     for thread in threads:

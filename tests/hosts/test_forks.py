@@ -127,9 +127,9 @@ def test_what_children_write_is_in_the_parents_log_and_store(local):
 
 
 ENDS = """
-import os, sys, threading
+import os, sys, threading, time
 import headwater as hw
-from tests.hosts.forking import Work
+from tests.hosts.forking import Work, rest
 
 store = hw.FeatureStore(sys.argv[1])
 work = Work(store)
@@ -137,8 +137,11 @@ work.all()
 stop = threading.Event()
 
 def busy(what):
-    while not stop.wait(0.02):
+    took = 0.0
+    while not stop.wait(rest(took)):
+        began = time.monotonic()
         what()
+        took = time.monotonic() - began
 
 threads = [threading.Thread(target=busy, args=(what,)) for what in (work.history, work.read, work.write)]
 for thread in threads:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from headwater.testing import SCALE
+from headwater.testing import RANDOM, rounds
 
 PROGRAM = """
 import json, shutil, sys, warnings
@@ -219,10 +219,10 @@ class Project:
             assert self._tried(process, "online", KEYS) == expected
 
 
-@settings(max_examples=2 * SCALE, deadline=None, suppress_health_check=list(HealthCheck), phases=PHASES)
-@given(steps=st.lists(STEPS, min_size=4, max_size=12))
+@settings(max_examples=rounds(2, simplest=False), deadline=None, suppress_health_check=list(HealthCheck), phases=PHASES)
+@given(steps=st.lists(STEPS, min_size=4, max_size=12), _=RANDOM)
 def test_what_is_acknowledged_is_kept_and_no_position_is_given_twice(
-    steps: list[tuple[Any, ...]], tmp_path_factory: pytest.TempPathFactory, processes: list[Process]
+    steps: list[tuple[Any, ...]], _: int, tmp_path_factory: pytest.TempPathFactory, processes: list[Process]
 ) -> None:
     project = Project(tmp_path_factory.mktemp("project"), processes)
     try:

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from headwater.testing import SCALE
+
 SCRIPT = '''
 import json, sys
 from datetime import datetime, timezone
@@ -78,15 +80,13 @@ def plainly(tmp_path_factory: pytest.TempPathFactory) -> Any:
     ("before", "environment"),
     [
         ("", {"TZ": "America/New_York", "LC_ALL": "tr_TR.UTF-8", "LANG": "tr_TR.UTF-8"}),
-        ("", {"TZ": "Asia/Kathmandu", "LC_ALL": "de_DE.UTF-8"}),
-        ("", {"TZ": "Europe/Berlin", "LC_ALL": "th_TH.UTF-8", "LANG": "th_TH"}),
+        *([("", {"TZ": "Asia/Kathmandu", "LC_ALL": "de_DE.UTF-8"})] if SCALE > 1 else []),
         (
             "duckdb.execute(\"SET GLOBAL TimeZone = 'Asia/Tokyo'; SET integer_division = true; "
             "SET default_null_order = 'NULLS_FIRST'; SET default_collation = 'NOCASE'\")",
-            {},
+            {"TZ": "Europe/Berlin", "LC_ALL": "th_TH.UTF-8", "LANG": "th_TH"},
         ),
     ],
-    ids=["new york, turkish", "kathmandu, german", "berlin, thai", "duckdb in tokyo, in another order"],
 )
 def test_values_are_those_of_every_host(plainly: Any, tmp_path: Path, before: str, environment: dict[str, str]) -> None:
     (tmp_path / ".duckdbrc").write_text("SET TimeZone = 'Asia/Tokyo';\n")

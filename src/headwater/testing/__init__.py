@@ -7,8 +7,8 @@ import os
 from headwater.errors import MissingExtra
 
 try:
-    import hypothesis  # noqa: F401 - named here, so that one line says what is missing
     import pytest
+    from hypothesis import strategies as st
 except ImportError as missing:
     raise MissingExtra("headwater.testing needs pytest and hypothesis: pip install 'headwater[testing]'") from missing
 
@@ -17,3 +17,26 @@ pytest.register_assert_rewrite(*(f"headwater.testing.{room}_suite" for room in _
 
 SCALE = int(os.environ.get("HEADWATER_TEST_SCALE", "1"))
 """How many times the usual number of random cases the suites try; set by the environment for a longer search."""
+
+
+def rounds(usual: int, *, simplest: bool = True) -> int:
+    """How many random cases of a property whose cases are slow, such as those that open a store or ask an engine.
+
+    A run for every change tries a third of them, and each run others; a longer search (`SCALE`) tries all, so many
+    times over. A property in memory alone takes `usual * SCALE`.
+
+    Args:
+        usual: the number of cases that shows the faults that the property is for, as a rule.
+        simplest: whether the simplest case is among them, with which hypothesis always begins: it is the same in each
+            run, so another is tried at least. `RANDOM` leaves it out.
+
+    Returns:
+        The number of cases, at least 1.
+    """
+    if SCALE > 1:
+        return usual * SCALE
+    return -(-usual // 3) + (1 if simplest and usual <= 3 else 0)
+
+
+RANDOM = st.integers(0, 1 << 16).filter(bool)
+"""Drawn beside what a case is of: the simplest case, where it is 0, is none, and costs no time."""

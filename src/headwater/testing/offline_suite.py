@@ -33,7 +33,7 @@ from headwater.planning.cast import fit, fit_time
 from headwater.planning.resolve import whole_view
 from headwater.planning.snapshot import ViewRecord, ViewVersion
 from headwater.planning.watermark import Watermark
-from headwater.testing import SCALE
+from headwater.testing import rounds
 from headwater.testing.cases import HistoryCase, ViewCase, plain, plain_rows
 from headwater.testing.dense import dense_case
 from headwater.testing.forms import LAYOUTS, as_csv, as_frame, as_push, as_query, dealt, in_form, on_files, to_frame
@@ -44,7 +44,7 @@ from headwater.testing.window_history_suite import WindowHistorySuite
 from headwater.types import Float64, Int32, Int64, String
 
 EXAMPLES = settings(
-    max_examples=10 * SCALE,
+    max_examples=rounds(10),
     deadline=None,
     suppress_health_check=[
         HealthCheck.function_scoped_fixture,
@@ -54,7 +54,7 @@ EXAMPLES = settings(
     ],
 )
 
-FEW = settings(EXAMPLES, max_examples=5 * SCALE)
+FEW = settings(EXAMPLES, max_examples=rounds(5))
 
 
 class PointInTimeSuite:

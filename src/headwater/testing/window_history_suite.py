@@ -24,14 +24,14 @@ from headwater.offline.base import EventsRequest, HistoryRequest, OfflineEngine,
 from headwater.planning.resolve import resolve
 from headwater.planning.snapshot import RegistrySnapshot, ViewRecord, ViewVersion
 from headwater.planning.windows.values import stored_form
-from headwater.testing import SCALE
+from headwater.testing import rounds
 from headwater.testing.forms import as_push, in_form, on_files
 from headwater.testing.window_cases import WindowCase, window_cases
 from headwater.testing.window_oracle import agrees
 from headwater.types import Float64, Int64, String
 
 EXAMPLES = settings(
-    max_examples=15 * SCALE,
+    max_examples=rounds(15),
     deadline=None,
     suppress_health_check=[
         HealthCheck.function_scoped_fixture,
@@ -40,7 +40,7 @@ EXAMPLES = settings(
         HealthCheck.differing_executors,
     ],
 )
-FEW = settings(EXAMPLES, max_examples=5 * SCALE)
+FEW = settings(EXAMPLES, max_examples=rounds(5))
 _NOON = datetime(2024, 3, 10, 12, tzinfo=UTC)
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import headwater as hw
 from headwater.cli.files import read_table, write_csv
 from headwater.planning.tables import as_table
-from headwater.testing import SCALE
+from headwater.testing import rounds
 from headwater.types import DType
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -53,7 +53,7 @@ def same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and bool(one == other)
 
 
-@settings(max_examples=5 * SCALE, deadline=None)
+@settings(max_examples=rounds(5), deadline=None)
 @given(ROWS)
 @example([dict.fromkeys(DTYPES)])
 @example([dict.fromkeys(DTYPES) | {"c5": "", "c6": b""}, dict.fromkeys(DTYPES) | {"c5": "NA", "c6": b"NA"}])
@@ -75,7 +75,7 @@ def test_what_is_written_is_read_back(rows: list[dict[str, Any]]) -> None:
             assert same(right[name], other[name]), (name, right[name], other[name])
 
 
-@settings(max_examples=4 * SCALE, deadline=None)
+@settings(max_examples=rounds(4), deadline=None)
 @given(st.lists(st.none() | TEXTS, min_size=1, max_size=4))
 @example([None, "", None])
 def test_a_file_of_one_column_too(texts: list[str | None]) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import headwater as hw
 from headwater.compute.reading.historical import historical
-from headwater.testing import SCALE
+from headwater.testing import rounds
 from headwater.types import Status
 from tests.unit.compute.conftest import Bench
 
@@ -147,7 +147,7 @@ class Play:
 
 
 @settings(
-    max_examples=3 * SCALE, deadline=None, report_multiple_bugs=False, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=rounds(3), deadline=None, report_multiple_bugs=False, suppress_health_check=[HealthCheck.too_slow]
 )
 @given(kind=shape, steps=st.lists(step, min_size=1, max_size=10))
 def test_online_equals_history(kind: str, steps: list[tuple[str, Any]]) -> None:

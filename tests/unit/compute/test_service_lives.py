@@ -25,7 +25,7 @@ from headwater.online.meta import watermark_key
 from headwater.online.rows.keys import META_PREFIX
 from headwater.planning.numbering import base_of
 from headwater.planning.snapshot import ServiceRecord
-from headwater.testing import SCALE
+from headwater.testing import RANDOM, rounds
 from tests.unit.compute.conftest import Bench
 
 COLUMNS = "xyz"
@@ -109,8 +109,8 @@ class ServiceLives(RuleBasedStateMachine):
     def value(number: int, column: str) -> float:
         return 0.5 if column == OTHER else number + COLUMNS.index(column) / 10
 
-    @initialize(features=VIEWS, written=st.booleans())
-    def begin(self, features: dict[str, Any], written: bool) -> None:
+    @initialize(features=VIEWS, written=st.booleans(), _=RANDOM)
+    def begin(self, features: dict[str, Any], written: bool, _: int = 1) -> None:
         """A view and a service of it; `written`: rows are given to `write` too, some without a column."""
         self.new_rows()
         self.bench.rows["w"] = [{"user": 1, "at": self.bench.at, OTHER: self.value(0, OTHER)}]
@@ -250,4 +250,4 @@ class ServiceLives(RuleBasedStateMachine):
 
 
 TestServiceLives = ServiceLives.TestCase
-TestServiceLives.settings = settings(max_examples=2 * SCALE, stateful_step_count=25, deadline=None)
+TestServiceLives.settings = settings(max_examples=rounds(3, simplest=False), stateful_step_count=25, deadline=None)

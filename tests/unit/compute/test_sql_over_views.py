@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headwater as hw
-from headwater.testing import SCALE
+from headwater.testing import RANDOM, rounds
 
 START = datetime(2026, 3, 1, 22, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -231,9 +231,9 @@ SCHEMA = pa.schema(
 SPINE = [{"k": k, "timestamp": at(t)} for k in (1, 2, 3) for t in (0, 2, 4, 6, 9, 11, 13, LAST)]
 
 
-@settings(max_examples=6 * SCALE, deadline=None)
-@given(case=cases, as_known=st.booleans())
-def test_history_is_that_of_the_reference(case: Case, as_known: bool) -> None:
+@settings(max_examples=rounds(6, simplest=False), deadline=None)
+@given(case=cases, as_known=st.booleans(), _=RANDOM)
+def test_history_is_that_of_the_reference(case: Case, as_known: bool, _: int) -> None:
     world = World(case, list(SHAPES))
     with world.open() as store:
         world.before(store)
@@ -246,9 +246,9 @@ def test_history_is_that_of_the_reference(case: Case, as_known: bool) -> None:
             assert [row[f"{shape}__z"] for row in found] == wanted, shape
 
 
-@settings(max_examples=2 * SCALE, deadline=None)
-@given(case=cases)
-def test_a_forced_run_makes_the_store_equal_to_the_reference(case: Case) -> None:
+@settings(max_examples=rounds(2, simplest=False), deadline=None)
+@given(case=cases, _=RANDOM)
+def test_a_forced_run_makes_the_store_equal_to_the_reference(case: Case, _: int) -> None:
     world = World(case, ["join", "day", "window"])
     with world.open() as store:
         world.before(store)
@@ -258,9 +258,9 @@ def test_a_forced_run_makes_the_store_equal_to_the_reference(case: Case) -> None
         world.check_online(store)
 
 
-@settings(max_examples=5 * SCALE, deadline=None)
-@given(case=cases.filter(lambda case: case.deleted is None))
-def test_runs_take_what_became_known_through_upstream(case: Case) -> None:
+@settings(max_examples=rounds(5, simplest=False), deadline=None)
+@given(case=cases.filter(lambda case: case.deleted is None), _=RANDOM)
+def test_runs_take_what_became_known_through_upstream(case: Case, _: int) -> None:
     world = World(case, GROWING)
     with world.open() as store:
         world.before(store)

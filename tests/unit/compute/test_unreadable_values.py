@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import headwater as hw
 from headwater.errors import EntityKeyError, RowsRejected, SpineError
-from headwater.testing import SCALE
+from headwater.testing import rounds
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 MICROS = pa.timestamp("us", "UTC")
@@ -250,7 +250,7 @@ PIECES = st.binary(max_size=4) | st.text(max_size=3).map(str.encode)
 TIMES = st.integers(-(2**62), 2**62) | st.integers(-(10**12), 10**12)
 
 
-@settings(max_examples=4 * SCALE, deadline=None)
+@settings(max_examples=rounds(4), deadline=None)
 @given(st.lists(st.tuples(PIECES, TIMES, TIMES), min_size=1, max_size=5), st.sampled_from(["both", "offline"]))
 def test_whatever_is_acknowledged_is_read_online_and_in_history(rows: list[tuple[bytes, int, int]], to: str) -> None:
     view = dataclasses.replace(profile, features=(hw.Feature("name", hw.String), hw.Feature("until", hw.Timestamp)))

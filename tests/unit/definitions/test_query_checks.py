@@ -15,7 +15,7 @@ import headwater as hw
 from headwater.definitions.query_checks import query_problems
 from headwater.definitions.sources import Source
 from headwater.definitions.view_tables import ViewTable
-from headwater.testing import SCALE
+from headwater.testing import rounds
 
 place = hw.Entity("place", join_keys={"k": hw.Int64})
 w = hw.FeatureView("w", entity=place, source=hw.PushSource(event_time="t"), features=[hw.Feature("x", hw.Int64)])
@@ -359,7 +359,7 @@ def answer(base: duckdb.DuckDBPyConnection, query: str, mine: list[Any], theirs:
     return Counter((row[names.index("known_at")], str(row)) for row in found.fetchall())
 
 
-@settings(max_examples=40 * SCALE, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=rounds(40), deadline=None, suppress_health_check=list(HealthCheck))
 @given(query=queries(), mine=rows_w, theirs=rows_f)
 def test_no_row_of_an_accepted_query_is_known_before_its_inputs(query: str, mine: list[Any], theirs: list[Any]) -> None:
     assume(not problems(query))

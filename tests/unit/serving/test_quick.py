@@ -24,7 +24,7 @@ from headwater.serving.connection import BoundedConnection
 from headwater.serving.limits import KeyLimits
 from headwater.serving.metrics import REQUESTS, merged
 from headwater.serving.settings import ServerSettings
-from headwater.testing import SCALE
+from headwater.testing import rounds
 from tests.servers.redis import RedisServer
 from tests.unit.serving.conftest import DELAYS, EVENTS, NOON
 
@@ -230,7 +230,7 @@ def conversations(draw: st.DrawFn) -> list[list[tuple[bytes, str, list[tuple[str
     return draw(st.lists(st.lists(one, min_size=1, max_size=3), min_size=1, max_size=4))
 
 
-@settings(max_examples=60 * SCALE, deadline=None)
+@settings(max_examples=rounds(60), deadline=None)
 @given(
     said=conversations(),
     cuts=st.lists(st.integers(1, 400), max_size=3),

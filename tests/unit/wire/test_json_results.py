@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import headwater as hw
 from headwater.serving.answers import json_answer
 from headwater.serving.metrics import VALUES, Metrics, merged
-from headwater.testing import SCALE
+from headwater.testing import rounds
 from headwater.types import STATUSES
 from headwater.wire.json_results import STATUSES_ALONE, encoded_result, to_json_document
 
@@ -36,7 +36,7 @@ ROWS = st.dictionaries(
 )
 
 
-@settings(max_examples=40 * SCALE, deadline=None)
+@settings(max_examples=rounds(40), deadline=None)
 @given(ROWS, st.lists(st.integers(0, 6) | st.none(), max_size=40), st.sampled_from(["flag", "drop"]), st.booleans())
 def test_the_statuses_of_a_document_are_the_result_s(
     rows: dict[int, Any], users: list[int | None], stale: str, whole: bool

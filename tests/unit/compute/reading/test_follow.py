@@ -16,7 +16,7 @@ from hypothesis import given, settings
 import headwater as hw
 from headwater.compute.reading.historical import historical
 from headwater.errors import ChangeRefused, HeadwaterError
-from headwater.testing import SCALE
+from headwater.testing import rounds
 from tests.unit.compute.conftest import AIRPORT, T0, Bench
 
 KEYS = {None: "airport", "o": "origin", "d": "dest"}
@@ -59,7 +59,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 
 @given(lists=LISTS)
-@settings(max_examples=15 * SCALE, deadline=None)
+@settings(max_examples=rounds(15), deadline=None)
 def test_a_reader_of_a_service_never_changes_its_values(
     filled: Bench, lists: list[list[tuple[str, str | None, str]]]
 ) -> None:

@@ -15,7 +15,7 @@ import headwater as hw
 from headwater.compute.training_sets import saving
 from headwater.offline.training_sets import erasing
 from headwater.offline.training_sets import folder as folders
-from headwater.testing import SCALE
+from headwater.testing import rounds
 from tests.training_sets import HOUR, KEYS, PUSHED, Project, spine
 
 
@@ -72,7 +72,7 @@ def test_a_purged_key_leaves_no_trace_and_the_rest_stays_the_same(tmp_path):
         assert report.same and report.purged == 4 and report.erased == 0
 
 
-@settings(max_examples=6 * SCALE, deadline=None)
+@settings(max_examples=rounds(6), deadline=None)
 @given(st.lists(st.sampled_from([*KEYS, "nobody"]), min_size=1, max_size=3, unique=True), st.booleans())
 def test_random_purges_take_their_rows_alone(tmp_path_factory, keys, composite):
     project = Project(tmp_path_factory.mktemp("erase") / "p").filled()

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import headwater as hw
 from headwater.compute.reading.historical import historical
 from headwater.compute.training_sets.comparing import close, different
-from headwater.testing import SCALE
+from headwater.testing import SCALE, rounds
 from headwater.types import is_list
 from tests.training_sets import (
     FEATURES,
@@ -76,7 +76,7 @@ def shared(tmp_path_factory):
     made.store.close()
 
 
-@settings(max_examples=8 * SCALE, deadline=None)
+@settings(max_examples=rounds(8), deadline=None)
 @given(FILE, TEXT, LATE)
 def test_random_changes_of_sources_and_late_rows(shared, file, text, late):
     project, saved, position = shared

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headwater as hw
-from headwater.testing import SCALE
+from headwater.testing import rounds
 
 WHEN = datetime(2024, 1, 1, 12, tzinfo=UTC)
 THING = hw.Entity("thing", join_keys={"id": hw.Int64})
@@ -75,7 +75,7 @@ def same(one, other):
 
 
 @pytest.mark.parametrize("function", [by_numpy, by_pandas, by_arrow, by_rows], ids=lambda f: f.mode)
-@settings(max_examples=8 * SCALE, deadline=None)
+@settings(max_examples=rounds(8), deadline=None)
 @given(rows=st.lists(VALUES, max_size=6), asked=st.lists(st.tuples(st.integers(0, 7), GIVEN), min_size=1, max_size=9))
 def test_history_equals_online_equals_the_plain_function(function, rows, asked):
     with hw.FeatureStore.in_memory([function], clock=lambda: WHEN) as store:
@@ -196,7 +196,7 @@ def failing(mode, errors):
 
 
 @pytest.mark.parametrize("mode", ["numpy", "pandas", "arrow", "rows"])
-@settings(max_examples=10 * SCALE, deadline=None)
+@settings(max_examples=rounds(10), deadline=None)
 @given(numbers=st.lists(st.sampled_from([None, 4.0, -1.0, 9.0, math.nan]), min_size=1, max_size=12))
 def test_rows_for_which_it_raises_are_errors_and_the_rest_is_served(mode, numbers):
     with hw.FeatureStore.in_memory([failing(mode, "null")], clock=lambda: WHEN) as store:

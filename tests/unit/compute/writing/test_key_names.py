@@ -16,7 +16,7 @@ from headwater.compute.writing.delete import delete
 from headwater.compute.writing.erase_entity import erase_entity
 from headwater.errors import EntityKeyError
 from headwater.planning.key_forms import key_form, names_in_forms, other_names
-from headwater.testing import SCALE
+from headwater.testing import rounds
 from headwater.types import DType
 from tests.unit.compute.conftest import T0, Bench
 
@@ -83,7 +83,7 @@ step = st.one_of(
 )
 
 
-@settings(max_examples=3 * SCALE, deadline=None)
+@settings(max_examples=rounds(3), deadline=None)
 @given(first=st.integers(0, len(NAMES) - 1), steps=st.lists(step, min_size=3, max_size=7))
 def test_every_version_that_is_updated_has_what_was_written_and_not_deleted(
     tmp_path_factory: pytest.TempPathFactory, first: int, steps: list[tuple[str, int]]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 
 import headwater as hw
 from headwater.errors import RowsRejected, SourceError
-from headwater.testing import SCALE
+from headwater.testing import rounds
 
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
 USER = hw.Entity("user", {"user": hw.Int32})
@@ -27,7 +27,7 @@ def fits(key: int) -> bool:
     return -(2**31) <= key < 2**31
 
 
-@settings(max_examples=5 * SCALE, deadline=None)
+@settings(max_examples=rounds(5), deadline=None)
 @given(st.lists(st.sampled_from(EDGES), min_size=1, max_size=4, unique=True), st.sampled_from(WIDTHS))
 def test_what_is_taken_is_served_and_what_is_refused_leaves_nothing(tmp_path_factory, keys, width):
     try:

@@ -18,7 +18,7 @@ import headwater as hw
 from headwater.compute.writing.repeated import delete_once, write_once
 from headwater.errors import IdempotencyKeyReused, RequestInProgress, RowsRejected, Unavailable
 from headwater.offline.log.requests import KEPT, LEASE, Request
-from headwater.testing import SCALE
+from headwater.testing import rounds
 
 USER = hw.Entity("user", join_keys={"user": hw.Int64})
 VIEW = hw.FeatureView("v", entity=USER, source=hw.PushSource(event_time="at"), features=[hw.Feature("x", hw.Int64)])
@@ -211,7 +211,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=15 * SCALE)
+@settings(max_examples=rounds(15))
 @given(STEPS)
 def test_every_request_takes_effect_once_in_the_order_of_its_first_arrival(steps: Any) -> None:
     """Sent until answered, some not until others were sent: as if each had been done once, when it came first."""

@@ -11,7 +11,7 @@ import headwater as hw
 from headwater.errors import UsageError
 from headwater.offline.engines.duckdb.engine import POWERS, DuckDBEngine
 from headwater.offline.join.workspace import PackedLimits
-from headwater.testing import SCALE
+from headwater.testing import rounds
 from headwater.testing.dense import dense_case
 from headwater.testing.offline_suite import FEW, check_history
 from headwater.testing.strategies import history_cases
@@ -34,7 +34,7 @@ def windowed(request):
     engine.close()
 
 
-@settings(FEW, max_examples=4 * SCALE)
+@settings(FEW, max_examples=rounds(4))
 @given(case=history_cases())
 def test_windows_equal_the_oracle(windowed, case):
     check_history(windowed, case)

@@ -15,14 +15,14 @@ from headwater.offline.windows.kernel import NO_EVENT, part_answer
 from headwater.planning.windows.event_ids import event_digests
 from headwater.planning.windows.layout import WindowLayout, window_layout
 from headwater.planning.windows.values import stored_form
-from headwater.testing import SCALE
+from headwater.testing import rounds
 from headwater.testing.oracle import Delete
 from headwater.testing.window_oracle import Statement, WindowRequest, agrees, window_answer
 from headwater.types import Status
 from tests.unit.online.rows.windows.drawn import COLUMNS, CONDITIONS, layouts, statements
 
 KEYS = 3
-PLENTY = settings(max_examples=60 * SCALE, deadline=None)
+PLENTY = settings(max_examples=rounds(60), deadline=None)
 
 
 def arrays(rows: list[Statement]) -> Statements:

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import headwater as hw
-from headwater.testing import SCALE
+from headwater.testing import rounds
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 THING = hw.Entity("thing", join_keys={"id": hw.Int64})
@@ -88,7 +88,7 @@ def test_names_that_an_engine_uses_are_ordinary_columns(kind: str, asked: bool, 
     assert found == {name: table.column(name).to_pylist()[2:] for name in found}
 
 
-@settings(max_examples=5 * SCALE, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=rounds(5), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     kind=st.sampled_from(KINDS),
     names=st.lists(st.sampled_from(NAMES + OWN + ["x", "X", "y"]), min_size=1, max_size=5, unique=True),

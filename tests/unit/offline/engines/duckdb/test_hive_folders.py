@@ -20,7 +20,7 @@ import headwater as hw
 from headwater.clock import to_micros
 from headwater.offline.engines.duckdb.files import ParquetFiles
 from headwater.planning.partitions import partitions
-from headwater.testing import SCALE
+from headwater.testing import rounds
 from headwater.testing.oracle import Fact, OracleView, SourceRow, answer, facts, known_entities, online_answer
 
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
@@ -62,7 +62,7 @@ def shown(rows: Any) -> list[tuple[Any, ...]]:
     return [tuple(row[name] for name in ("k", "x", "shop")) for row in rows]
 
 
-@settings(max_examples=3 * SCALE, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=rounds(3), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     rows=rows_of,
     folders=st.sampled_from([("k",), ("day",), ("shop",), ("k", "day"), ("day", "k"), ("shop", "day")]),

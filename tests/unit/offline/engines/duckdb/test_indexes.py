@@ -22,7 +22,7 @@ from headwater.offline.engines.duckdb.engine import DuckDBEngine
 from headwater.offline.index import sorting
 from headwater.offline.index.folder import IndexRules, kept_in, size_of
 from headwater.offline.join import indexed
-from headwater.testing import SCALE
+from headwater.testing import rounds
 from tests.unit.offline.asking import ask
 
 START = 1_770_000_000_000_000
@@ -131,7 +131,7 @@ def untouched(folder: Path, seed: int) -> None:
 CHANGES = (replaced, overwritten, added, removed, damaged, cut, untouched)
 
 
-@settings(max_examples=8 * SCALE, deadline=None)
+@settings(max_examples=rounds(8), deadline=None)
 @given(
     changes=st.lists(st.tuples(st.sampled_from(CHANGES), st.integers(1, 10_000)), max_size=5),
     ttl=st.sampled_from([None, "5s"]),

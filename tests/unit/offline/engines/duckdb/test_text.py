@@ -15,7 +15,7 @@ from headwater.clock import to_micros
 from headwater.definitions.csv_format import CSVFormat
 from headwater.offline.engines.duckdb.text import cast_text, cast_time
 from headwater.planning.text_values import micros_up, value_of_text
-from headwater.testing import SCALE
+from headwater.testing import rounds
 
 FORMS = [
     CSVFormat(),
@@ -86,7 +86,7 @@ def equal(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-@settings(max_examples=20 * SCALE, deadline=None)
+@settings(max_examples=rounds(20), deadline=None)
 @given(st.lists(NUMBERS | TIMES, min_size=20, max_size=20), st.sampled_from(FORMS), st.sampled_from(DTYPES))
 def test_texts_become_the_same_values(texts: list[str], form: CSVFormat, dtype: Any) -> None:
     sql = cast_time("x", form) if dtype == "time" else cast_text("x", dtype, form)

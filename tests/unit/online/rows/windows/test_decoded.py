@@ -21,7 +21,7 @@ from headwater.online.rows.windows.row import WindowRow, add_statements, blank_r
 from headwater.planning.windows.events import WindowEvent
 from headwater.planning.windows.layout import WindowLayout, window_layout
 from headwater.planning.windows.values import result_value
-from headwater.testing import SCALE
+from headwater.testing import rounds
 from headwater.testing.oracle import value_order
 from headwater.types import Bool, Date, Float32, Float64, Int32, Int64, Status, Timestamp, leaf_dtype
 from tests.unit.online.rows.windows.drawn import event_of, is_right, layout_of, layouts, right_values, statements
@@ -85,7 +85,7 @@ def check_row(layout: WindowLayout, rows: DecodedWindowRows, place: int, row: Wi
             assert type(value) is (bool if layout.features[slot].dtype.name == "bool" else type(right.value))
 
 
-@settings(max_examples=50 * SCALE)
+@settings(max_examples=rounds(50))
 @given(layouts().map(named), st.lists(statements(ids=True), min_size=1, max_size=3), st.data())
 @pytest.mark.parametrize("many", ANY)
 def test_what_is_read_is_what_the_rows_say(many, layout, histories, data):
@@ -112,7 +112,7 @@ def test_what_is_read_is_what_the_rows_say(many, layout, histories, data):
                 assert is_right(right, found) or layout.features[slot].dtype.name == "bool"
 
 
-@settings(max_examples=40 * SCALE)
+@settings(max_examples=rounds(40))
 @given(layouts().map(named), statements(ids=True), st.data())
 @pytest.mark.parametrize("many", ANY)
 def test_damaged_rows_are_named_and_the_others_are_right(many, layout, history, data):
