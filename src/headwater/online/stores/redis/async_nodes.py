@@ -97,7 +97,7 @@ class AsyncNode:
             refused = isinstance(answers, Exception) or isinstance(answers[0], Exception)
             took(None if refused else answers[0])  # type: ignore[index]
 
-        line.send((command,), taken)
+        line.send((command,), taken, at_once=True)
         return True
 
     async def _connected(self, timeout: float | None) -> lines.Line:

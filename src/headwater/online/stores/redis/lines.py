@@ -114,13 +114,16 @@ class Line(asyncio.Protocol):
         self.send(commands, partial(_settle, future), timeout)
         return await future
 
-    def send(self, commands: Sequence[tuple[Any, ...]], took: Took, timeout: float | None = None) -> None:
+    def send(
+        self, commands: Sequence[tuple[Any, ...]], took: Took, timeout: float | None = None, *, at_once: bool = False
+    ) -> None:
         """As `ask`, for who does not wait: the answers, or the error, are given later.
 
         Args:
             commands: name and arguments of each.
             took: is given them, once, and never within this call.
             timeout: seconds that the answers may take, where that is less than `patience`.
+            at_once: whether to send them at once; else with what else is asked in this turn of the event loop.
 
         Raises:
             ConnectionError: nothing can be asked any more.
@@ -131,16 +134,20 @@ class Line(asyncio.Protocol):
         now = self._loop.time()
         until = now + (self._patience if timeout is None else min(timeout, self._patience))
         self._asked.append(_Asked(took, len(packed), now, until))
-        if not self._unsent:
-            self._loop.call_soon(self._send)
-        self._unsent += packed
+        if at_once:
+            self._unsent += packed
+            self._send()
+        else:
+            if not self._unsent:
+                self._loop.call_soon(self._send)
+            self._unsent += packed
         if self._timer is None or until < self._due:
             self._look_at(until)
 
     def _send(self) -> None:
         """Send what was asked in one turn of the event loop: each packet costs both ends more than a command does."""
         unsent, self._unsent = self._unsent, []
-        if not self.ended:
+        if unsent and not self.ended:
             self._transport.write(unsent[0] if len(unsent) == 1 else b"".join(unsent))
 
     def data_received(self, data: bytes) -> None:
