@@ -18,6 +18,7 @@ from headwater.online.reading.result import OnlineResult
 from headwater.online.reading.view_read import ReadRequest
 from headwater.types import STATUSES, Status, Timestamp
 from headwater.wire.json_values import column_writer, from_json, plain_numbers, to_json
+from headwater.wire.number_texts import NumberTexts
 from headwater.wire.results import (
     ReceivedRequest,
     check_entities,
@@ -47,7 +48,10 @@ def encoded_result(result: OnlineResult, include: Sequence[str]) -> bytes:
     if include != STATUSES_ALONE or not result.all_present:
         return _ENCODE(to_json_document(result, include))
     form = _form_of(result.request)
-    return b'{"columns":%b%b' % (_ENCODE(_columns(result, form)), form.all_present(len(result)))
+    columns = form.texts.of(result)
+    if columns is None:
+        columns = _ENCODE(_columns(result, form))
+    return b'{"columns":%b%b' % (columns, form.all_present(len(result)))
 
 
 def to_json_document(result: OnlineResult, include: Sequence[str]) -> dict[str, Any]:
@@ -82,12 +86,14 @@ class _Form(msgspec.Struct, frozen=True):
         numbers: the columns of floating-point numbers, which are nearly always written as they are.
         writers: the columns whose values may have to be changed, and what does it.
         others: those of them that are not `numbers`.
+        texts: writes the columns of answers of many rows.
     """
 
     names: list[str]
     numbers: list[str]
     writers: list[tuple[str, Writer]]
     others: list[tuple[str, Writer]]
+    texts: NumberTexts
     _present: dict[int, bytes] = {}
 
     def all_present(self, rows: int) -> bytes:
@@ -116,7 +122,7 @@ def _form_of(asked: ReadRequest) -> _Form:
         writers = [(name, write) for name, write in found if write is not None]
         numbers = [name for name, dtype in dtypes.items() if dtype.name in ("float32", "float64")]
         others = [(name, write) for name, write in writers if name not in numbers]
-        form = _Form([column.name for column in asked.columns], numbers, writers, others)
+        form = _Form([column.name for column in asked.columns], numbers, writers, others, NumberTexts(asked))
         if len(_known) >= _KEPT:
             _known.clear()
         _known[asked] = form

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from itertools import chain
@@ -73,3 +74,45 @@ def test_the_statuses_of_a_document_are_the_result_s(
             for status, count in zip(STATUSES, values, strict=True)
             if count
         }
+
+
+MIXED = hw.FeatureView(
+    "mixed",
+    entity=USER,
+    source=hw.PushSource(event_time="at"),
+    features=[
+        hw.Feature("x", hw.Float64),
+        hw.Feature("y", hw.Float32),
+        hw.Feature("n", hw.Int64),
+        hw.Feature("z", hw.Float64),
+        hw.Feature("text", hw.String),
+        hw.Feature("flag", hw.Bool),
+        hw.Feature("seen", hw.Timestamp),
+        hw.Feature("tags", hw.Array(hw.Float64)),
+    ],
+)
+NUMBERS = st.floats() | st.floats(allow_nan=False, allow_infinity=False)
+COLUMNS = st.sampled_from(
+    [["mixed:*"], ["mixed:x"], ["mixed:z", "mixed:x"], ["mixed:y", "mixed:n"], ["mixed:text"], ["mixed:x", "second:d"]]
+)
+
+
+@settings(max_examples=40 * SCALE, deadline=None)
+@given(
+    st.lists(st.tuples(NUMBERS, st.floats(width=32), st.integers(-(2**60), 2**60)), min_size=1, max_size=30),
+    st.lists(st.integers(0, 29), max_size=60),
+    COLUMNS,
+    st.booleans(),
+)
+def test_columns_of_many_rows_are_written_as_those_of_few(
+    rows: list[tuple[float, float, int]], users: list[int], features: list[str], finite: bool
+) -> None:
+    if finite:
+        rows = [(x if math.isfinite(x) else 1e16, y if math.isfinite(y) else -0.0, n) for x, y, n in rows]
+    others = {"at": NOON, "text": '%b"\x7fä', "flag": True, "seen": NOON, "tags": [1e22, -0.0]}
+    with hw.FeatureStore.in_memory([MIXED, SECOND], clock=lambda: NOON) as store:
+        written = [{"user": i, "x": x, "y": y, "n": n, "z": -x, **others} for i, (x, y, n) in enumerate(rows)]
+        store.write("mixed", written)
+        store.write("second", [{"user": i, "at": NOON, "d": "x"} for i in range(len(rows))])
+        result = store.get_online_features(features, {"user": [user % len(rows) for user in users]})
+        assert encoded_result(result, STATUSES_ALONE) == json_answer(to_json_document(result, ["statuses"])).body

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 PACE = 0.00025
-"""Seconds between two round trips that are worth a read's waiting: what they cost both ends otherwise is of that order."""
+"""Seconds between two round trips that are worth waiting for: what one costs both ends is of that order."""
 _LOOKED_AT = 32
 """Of so many round trips the fastest counts: others waited for a processor too."""
 _ANY = 1 << 30

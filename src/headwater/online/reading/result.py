@@ -395,6 +395,31 @@ class OnlineResult:
         """What was read of each view."""
         return self._reads
 
+    def view_values(self, place: int) -> list[list[Any]]:
+        """Python values of the features of a view, as `to_dict` gives them.
+
+        Args:
+            place: of the view.
+
+        Returns:
+            For each feature that was read of it one value for each row of the answer.
+        """
+        return self._values(self._reads[place])
+
+    def view_matrix(self, place: int, features: tuple[int, ...]) -> NDArray[np.float64]:
+        """Numeric features of a view as a matrix; only of a result whose values are all PRESENT.
+
+        Args:
+            place: of the view.
+            features: their positions among those that were read of it.
+
+        Returns:
+            A float64 array of shape (rows, features).
+        """
+        read = self._reads[place]
+        out: NDArray[np.float64] = read.rows.matrix(features, np.float64)
+        return out if read.inverse is None else out[read.inverse]
+
     @property
     def entities(self) -> EntityBatch:
         """The entities that were asked for."""

@@ -25,6 +25,7 @@ from headwater.online.rows.codec import (
     without_key,
     without_tombstone,
 )
+from headwater.online.rows.few_rows import FEW
 from headwater.online.rows.row_format import TIME_RANGES, RowFormat
 from headwater.online.rows.values import Damaged, python_values, variable_decoder
 from headwater.planning.layout import Slot
@@ -105,7 +106,8 @@ class DecodedRows:
     since: ClassVar[int | None] = None
 
     __slots__ = (
-        "_table",
+        "_few",
+        "_made_table",
         "_variable",
         "absent",
         "at",
@@ -138,17 +140,34 @@ class DecodedRows:
         self.at: int | NDArray[np.int64] = now
         oldest = 0 if ttl is None else now - ttl + SIGN
         self.least = _LAST
-        self._table, rows = self._read(rows)
-        late = self._judge_few(now + SIGN, oldest) if self.size < MANY else self._judge_many(now + SIGN, oldest)
+        heads = form.few.heads(rows) if form.few is not None and self.size < FEW else None
+        if heads is not None:
+            self._few: Sequence[bytes] | None = rows  # type: ignore[assignment]
+            self._made_table: NDArray[Any] | None = None
+            times, self.has_nulls = heads
+        else:
+            self._few = None
+            self._made_table, rows = self._read(rows)
+            times = self._table["times"].tolist() if self.size < MANY else []
+            self.has_nulls = self._table["bits"].tobytes() != form.no_nulls * self.size
+        is_few = self.size < MANY
+        late = self._judge_few(times, now + SIGN, oldest) if is_few else self._judge_many(now + SIGN, oldest)
         if late or self.deleted:
             self._judge_late(late, now, ttl, ahead)
         self.missing = [*self.absent, *self.expired]
-        self.has_nulls = self._table["bits"].tobytes() != form.no_nulls * self.size
         self._variable: dict[int, list[Any]] = self._decode_variable(rows) if form.variable else {}
         if form.times:
             self._check_times()
 
     # -- heads
+
+    @property
+    def _table(self) -> NDArray[Any]:
+        """The fixed part of each row; of a few rows it is made when it is asked for."""
+        table = self._made_table
+        if table is None:
+            table = self._made_table = np.frombuffer(b"".join(self._few or ()), self.form.table)
+        return table
 
     def _read(self, rows: Sequence[bytes | None]) -> tuple[NDArray[Any], Sequence[bytes | None]]:
         """The fixed part of each row, a blank one for those that are absent or damaged; and the rows as they are read.
@@ -189,9 +208,9 @@ class DecodedRows:
         self.deleted[place] = int.from_bytes(deleted[:8], "big") - SIGN
         return without_tombstone(row)
 
-    def _judge_few(self, now: int, oldest: int) -> list[int]:
+    def _judge_few(self, times: Sequence[Sequence[int]], now: int, oldest: int) -> list[int]:
         """Find the rows that are too old, and those that are known later; times as they stand in a header."""
-        times, late = self._table["times"].tolist(), []
+        late = []
         if times:
             self.least = min(times)[0]
         for i, (event, created) in enumerate(times):
@@ -304,6 +323,10 @@ class DecodedRows:
 
     def columns(self) -> list[list[Any]]:
         """Python values of each column asked for, fresh lists; None for a NULL, anything where there is no row."""
+        if self._few is not None and not self.has_nulls:
+            few = self.form.few.columns(self._few) if self.form.few is not None else None
+            if few is not None:
+                return few
         if len(self.form.groups) == 1 and not self._variable:
             out = self._group(*self.form.groups[0])
         else:

@@ -19,6 +19,7 @@ from headwater.online.rows.codec import (
     is_newer,
     layout_mark,
 )
+from headwater.online.rows.few_rows import FewRows
 from headwater.planning.layout import RowLayout
 from headwater.types import DType
 
@@ -39,6 +40,7 @@ class RowFormat:
         no_nulls: the null bitmap of a row without NULLs.
         table: rows side by side as NumPy records.
         times: place among the features asked for → what it can hold, of those that are times.
+        few: how a few rows are read; None where they vary in width.
     """
 
     def __init__(self, layout: RowLayout, names: Sequence[str]) -> None:
@@ -53,6 +55,7 @@ class RowFormat:
         self.times = {c: TIME_RANGES[s.dtype.name] for c, s in enumerate(self.slots) if s.dtype.name in TIME_RANGES}
         self._blocks: dict[tuple[int, ...], tuple[str, slice | list[int]] | None] = {}
         self._table_dtype()
+        self.few = None if self.variable else FewRows(layout, self.slots, self.mark, self.end)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return row_format, (self.layout, tuple(slot.name for slot in self.slots))

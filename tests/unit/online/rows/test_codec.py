@@ -26,6 +26,7 @@ from headwater.online.rows.codec import (
     without_key,
 )
 from headwater.online.rows.decoded import MANY, DecodedRows, verified
+from headwater.online.rows.few_rows import FEW
 from headwater.online.rows.row_format import RowFormat
 from headwater.planning.layout import RowLayout
 from headwater.planning.shown import short_form, shortest
@@ -156,6 +157,38 @@ def test_truncated_and_foreign_bytes_never_raise_and_leave_the_rest(table: Any, 
             decoded.nulls(c)
             if dtype.width is not None:
                 decoded.numbers(c)
+
+
+FIXED = st.sampled_from([Float64, Float32, Int64, Int32, Bool, Date])
+
+
+@settings(deadline=None, max_examples=60 * SCALE)
+@given(st.lists(FIXED, min_size=1, max_size=9), st.data())
+def test_a_few_rows_are_read_as_many_are(dtypes: list[DType], data: st.DataObject) -> None:
+    values = st.tuples(*(values_of(dtype, nullable=data.draw(st.booleans())) for dtype in dtypes))
+    rows = [list(row) for row in data.draw(st.lists(values, min_size=1, max_size=4))]
+    packed, form = rows_and_form(dtypes, rows)
+    names = data.draw(st.permutations([slot.name for slot in form.slots]))[: data.draw(st.integers(1, len(dtypes)))]
+    kinds = [*packed, packed[0][:-1], replaced(emptied(packed[0], 5, 7), packed[0]), b"", None]
+    stored = data.draw(st.lists(st.sampled_from(packed if data.draw(st.booleans()) else kinds), max_size=FEW))
+    now, ttl = data.draw(st.sampled_from([-(2**62), -1, 0, 5, 2**62])), data.draw(st.none() | st.integers(0, 10))
+    ahead = data.draw(st.sampled_from([0, 10**9, 2**62]))
+
+    def read(few: bool) -> tuple[Any, ...]:
+        form = RowFormat(row_layout, names)
+        assert form.few is not None
+        if not few:
+            form.few = None
+        found = DecodedRows(form, stored, now, ttl, ahead)
+        columns = found.columns()
+        others = (found.absent, found.damaged, found.deleted, found.not_known, found.expired, found.missing)
+        more = (found.has_nulls, found.least, found.latest, repr(found.at), found.events().tolist())
+        older = (found.created().tolist(), found.older_places(3).tolist(), found.gone, found.timeless)
+        nulls = [None if (mask := found.nulls(c)) is None else mask.tolist() for c in range(len(names))]
+        return repr(columns), others, more, older, nulls, repr([found.numbers(c).tolist() for c in range(len(names))])
+
+    row_layout = form.layout
+    assert read(True) == read(False)
 
 
 def test_a_damaged_row_says_what_is_wrong() -> None:

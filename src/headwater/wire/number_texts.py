@@ -1,0 +1,82 @@
+"""The columns of answers of many rows as JSON: floating-point numbers straight from NumPy's matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+import numpy as np
+
+from headwater.online.reading.result import OnlineResult
+from headwater.online.reading.view_read import ReadColumn, ReadRequest
+from headwater.wire.json_values import column_writer
+
+try:
+    import orjson
+except ImportError:
+    # the extra `server` brings it; without it all columns are written by msgspec, in the same texts
+    orjson = None  # type: ignore[assignment]
+
+Writer: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]
+MANY = 16
+"""From this many rows on that is faster."""
+_FLOATS = frozenset({"float64", "float32"})
+_ENCODE = msgspec.json.Encoder().encode
+
+
+class NumberTexts:
+    """Writes the columns of the answers to one request.
+
+    Args:
+        request: the request.
+    """
+
+    __slots__ = ("_floats", "_keys", "_names", "_others", "_usable")
+
+    def __init__(self, request: ReadRequest) -> None:
+        floats: dict[int, list[ReadColumn]] = {}
+        self._others: list[tuple[ReadColumn, Writer | None]] = []
+        for column in request.columns:
+            if column.dtype.name in _FLOATS:
+                floats.setdefault(column.view, []).append(column)
+            else:
+                self._others.append((column, column_writer(column.dtype)))
+        self._floats = [(view, tuple(c.feature for c in some), [c.name for c in some]) for view, some in floats.items()]
+        self._keys = [(name, column_writer(dtype)) for name, dtype in request.keys.items()]
+        self._names = list(request.names)
+        # of a name with characters that the two write differently msgspec's text counts
+        names = [*request.keys, *request.names]
+        self._usable = orjson is not None and bool(floats) and orjson.dumps(names) == _ENCODE(names)
+
+    def of(self, result: OnlineResult) -> bytes | None:
+        """The columns, keys first, as `_ENCODE` writes them.
+
+        Args:
+            result: of the request; all its values are PRESENT.
+
+        Returns:
+            None where they have to be written otherwise: there are few rows, or a number is not finite.
+        """
+        if not self._usable or len(result) < MANY:
+            return None
+        found: dict[str, Any] = {}
+        for view, features, names in self._floats:
+            matrix = result.view_matrix(view, features)
+            if not np.isfinite(matrix).all():
+                return None
+            found.update(zip(names, np.ascontiguousarray(matrix.T), strict=True))
+        values: dict[int, list[list[Any]]] = {}
+        for column, write in self._others:
+            of_view = values.get(column.view)
+            if of_view is None:
+                of_view = values[column.view] = result.view_values(column.view)
+            found[column.name] = _text(of_view[column.feature], write)
+        columns = {name: _text(result.entities.values(name), write) for name, write in self._keys}
+        for name in self._names:
+            columns[name] = found[name]
+        return orjson.dumps(columns, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _text(values: Sequence[Any], write: Writer | None) -> Any:
+    return orjson.Fragment(_ENCODE(values if write is None else write(values)))
