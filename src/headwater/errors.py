@@ -286,6 +286,7 @@ _EXTRAS = {
     "uvicorn": "server",
     "httptools": "server",
     "uvloop": "server",
+    "orjson": "server",
     "prometheus_client": "server",
     "pyspark": "spark",
     "pandas": "pandas",

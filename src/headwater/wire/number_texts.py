@@ -12,11 +12,12 @@ from headwater.online.reading.result import OnlineResult
 from headwater.online.reading.view_read import ReadColumn, ReadRequest
 from headwater.wire.json_values import column_writer
 
+orjson: Any
 try:
     import orjson
 except ImportError:
     # the extra `server` brings it; without it all columns are written by msgspec, in the same texts
-    orjson = None  # type: ignore[assignment]
+    orjson = None
 
 Writer: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]
 MANY = 16
@@ -75,7 +76,8 @@ class NumberTexts:
         columns = {name: _text(result.entities.values(name), write) for name, write in self._keys}
         for name in self._names:
             columns[name] = found[name]
-        return orjson.dumps(columns, option=orjson.OPT_SERIALIZE_NUMPY)
+        text: bytes = orjson.dumps(columns, option=orjson.OPT_SERIALIZE_NUMPY)
+        return text
 
 
 def _text(values: Sequence[Any], write: Writer | None) -> Any:

@@ -208,7 +208,7 @@ class DecodedRows:
         self.deleted[place] = int.from_bytes(deleted[:8], "big") - SIGN
         return without_tombstone(row)
 
-    def _judge_few(self, times: Sequence[Sequence[int]], now: int, oldest: int) -> list[int]:
+    def _judge_few(self, times: Sequence[tuple[int, int]], now: int, oldest: int) -> list[int]:
         """Find the rows that are too old, and those that are known later; times as they stand in a header."""
         late = []
         if times:
