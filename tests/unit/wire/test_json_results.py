@@ -97,7 +97,7 @@ COLUMNS = st.sampled_from(
 )
 
 
-@settings(max_examples=40 * SCALE, deadline=None)
+@settings(max_examples=rounds(60), deadline=None)
 @given(
     st.lists(st.tuples(NUMBERS, st.floats(width=32), st.integers(-(2**60), 2**60)), min_size=1, max_size=30),
     st.lists(st.integers(0, 29), max_size=60),
