@@ -194,6 +194,8 @@ class ChangesRequest:
         at: to settle ties: join keys, `__event` and `__created` (int64 microseconds, as `changes` gives them). Of each
             of its rows history's choice among the rows of the source with just this key and these times; nothing else
             of the request but the view counts then.
+        counted: whether rows are only counted, and none is given; of a window version its events. Log rows that lack a
+            column of the version are not counted then.
     """
 
     view: ViewInput
@@ -205,6 +207,7 @@ class ChangesRequest:
     whole_files: frozenset[str] | None = None
     only_files: frozenset[str] | None = None
     at: pa.Table | None = None
+    counted: bool = False
 
     @property
     def scope(self) -> SourceScope:

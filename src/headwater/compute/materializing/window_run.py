@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from headwater.clock import MIN_MICROS, from_micros
 from headwater.compute.context import StoreContext
-from headwater.compute.inputs import skipped_columns, skipped_rows
+from headwater.compute.inputs import skipped_columns, skipped_rows, with_log
 from headwater.compute.materializing.lease import RunLease
 from headwater.compute.materializing.run import Bounds, Run
 from headwater.compute.reports import RunReport
@@ -21,8 +21,9 @@ from headwater.compute.windows.requests import End
 from headwater.compute.windows.running import rebuild, run
 from headwater.errors import Unavailable, UsageError
 from headwater.observer import Progress
-from headwater.offline.base import lost_files
+from headwater.offline.base import ChangeCounts, ChangesRequest, lost_files
 from headwater.online.meta import read_watermarks, token_key
+from headwater.online.rows.windows.record import FillRecord
 from headwater.planning.files import lost_rows_warning
 from headwater.planning.resolve import ResolvedView
 from headwater.planning.watermark import Watermark
@@ -62,6 +63,7 @@ class WindowRun:
     _skipped: int = 0
     _skipped_columns: tuple[str, ...] = ()
     _listing: SourceListing | None = None
+    _left_out: ChangeCounts = field(default_factory=ChangeCounts)
 
     def __post_init__(self) -> None:
         if self.bounds.start is not None:
@@ -109,7 +111,7 @@ class WindowRun:
         self._listing = SourceListing(context, self.view, token or b"", self.bounds.end)
         history = WindowHistory(context, self.view, self._listing)
         driver = Driver(context, self.view, lease.until, history)
-        seen = self._low()
+        seen = self._counted_until()
         driver.peer = peer
         if self.keys is not None:
             wanted = {key for key in driver.statements.stored_keys(self.keys) if key is not None}
@@ -121,19 +123,38 @@ class WindowRun:
         end = driver.do(work)
         self._rows, self._put = history.rows, driver.put
         log = context.log.slice(self.view.name, self.view.log_keys, step_over=True)
-        self._skipped = skipped_rows(self.view, log, seen)
-        self._skipped_columns = skipped_columns(self.view, log, seen) if self._skipped else ()
+        self._skipped = skipped_rows(self.view, log, seen.low)
+        self._skipped_columns = skipped_columns(self.view, log, seen.low) if self._skipped else ()
+        if end is not None:
+            self._left_out = self._count(seen, end)
         self._warnings = list(lost_files(log))
         context.observer(Progress(f"materialize {self._name}", self._rows, finished=True))
         return end
 
-    def _low(self) -> int:
-        """The log position up to which an earlier run has counted the rows that it skipped; 0: all are read again."""
-        if self.bounds.force or self.keys is not None:
-            return 0
+    def _counted_until(self) -> FillRecord:
+        """The record up to which an earlier run has counted the rows that it left out; an empty one: all are read."""
         pair = (self.view.name, self.view.version)
-        record = fill_records(self.context, [pair])[pair]
-        return record.low if record is not None and record.fill else 0
+        record = None if self.bounds.force or self.keys is not None else fill_records(self.context, [pair])[pair]
+        return record if record is not None and record.fill else FillRecord()
+
+    def _count(self, seen: FillRecord, end: End) -> ChangeCounts:
+        """The rows since a record that the run has left out, of the source as it was listed and of the log."""
+        assert self._listing is not None
+        counts = ChangeCounts()
+        log = self.context.log.slice(self.view.name, self.view.log_keys, end.position, step_over=True)
+        given = with_log(self.context, self.view, log, self.keys)
+        scope = self._listing.scope(seen.source_through)
+        if scope is not None:
+            after = MIN_MICROS if scope.known_after is None else scope.known_after
+            alone, through = replace(given, log=replace(log, parts=())), self._listing.through.known_at
+            request = ChangesRequest(alone, through, after, Watermark(after), 0, self.keys, scope.whole, counted=True)
+            list(self.context.engine.changes(request, counts))
+        if given.log is not None and given.log.parts:
+            since = Watermark(seen.known_through, seen.low)
+            alone = replace(given, source=None)
+            request = ChangesRequest(alone, end.clock, 0, since, end.position, self.keys, counted=True)
+            list(self.context.engine.changes(request, counts))
+        return counts
 
     def _stored_keys(self, driver: Driver) -> set[bytes]:
         """The keys that have a row: history may not have them any more."""
@@ -165,6 +186,9 @@ class WindowRun:
             rows=self._rows,
             keys=self._put,
             applied=self._put,
+            future=self._left_out.future,
+            null_keys=self._left_out.null_keys,
+            null_times=self._left_out.null_times,
             skipped=self._skipped,
             skipped_columns=self._skipped_columns,
             missing_files=missing,

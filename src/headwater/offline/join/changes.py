@@ -13,6 +13,7 @@ from headwater.clock import MIN_MICROS
 from headwater.definitions.feature import Feature
 from headwater.offline.base import ChangeCounts, ChangesRequest, ViewInput
 from headwater.offline.join import ties
+from headwater.offline.join.events import as_rows
 from headwater.offline.join.keys import key_columns
 from headwater.offline.join.packing import Packing
 from headwater.offline.join.relations import Tree, ViewRelations, column, is_not_null, key_form, number, table_named
@@ -27,7 +28,7 @@ def run_changes(
 ) -> Iterator[pa.RecordBatch]:
     """The rows that a run puts; see `OfflineEngine.changes`."""
     view = request.view.view
-    features = sorted(view.view.feature_list, key=lambda f: f.name)
+    features = [] if request.counted else sorted(view.view.feature_list, key=lambda f: f.name)
     with workspace(f"read {view.name}@{view.version}") as space:
         rows = space.view_relations(_input(request), "0", [f.name for f in features], request.scope)
         if request.only_files is None:
@@ -36,9 +37,9 @@ def run_changes(
         counts.file_rows.update(rows.file_rows)
         window = _Window(rows, request, *_wanted(space, request))
         packing = _counted(space, window, counts)
-        if request.at is None:
+        if request.at is None and not request.counted:
             counts.skipped += space.skipped_rows(request.view, request.since.position, request.log_until)
-        if packing is None:
+        if packing is None or request.counted:
             return
         newest = _newest(space, window, packing)
         newest, undecided = _settled(space, window, newest, features)
@@ -49,8 +50,8 @@ def run_changes(
 
 def _input(request: ChangesRequest) -> ViewInput:
     """The view with its data; where ties of the source are settled without rows of the log."""
-    log = request.view.log
-    return request.view if request.at is None or log is None else replace(request.view, log=replace(log, parts=()))
+    view, log = as_rows(request.view), request.view.log
+    return view if request.at is None or log is None else replace(view, log=replace(log, parts=()))
 
 
 @dataclass(frozen=True)
