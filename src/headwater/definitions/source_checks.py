@@ -277,7 +277,7 @@ def _check_csv_dtypes(view: FeatureView) -> Iterator[tuple[str | None, str]]:
         for key, dtype in view.join_keys.items()
         if dtype.name != "date" or view.key_column(key) not in times
     ]
-    features = [(read.feature, read.column, read.dtype) for read in _values(view) if read.dtype is not None]
+    features = [(read.feature, read.column, read.dtype) for read in values_read(view) if read.dtype is not None]
     for user, column, dtype in [*keys, *features]:
         wanted = "a time" if column in times and dtype.name == "timestamp" else str(dtype)
         first, held = users.setdefault(column, (user, wanted))
@@ -287,21 +287,6 @@ def _check_csv_dtypes(view: FeatureView) -> Iterator[tuple[str | None, str]]:
                 f"column {column!r} of a {view.source.kind.upper()} is cast to one dtype; it is {held} for "
                 f"{first} and {wanted} here: declare both with one dtype, or make two columns in a SQLSource",
             )
-
-
-def undeclared_event_id(view: FeatureView) -> Iterator[str]:
-    """The problem that nothing says what the event ids in files of text are; views of earlier releases have text."""
-    source = view.source
-    if not isinstance(source, TEXT_SOURCES) or not is_text(source.event_id):
-        return
-    keys = [view.key_column(key) for key in view.join_keys]
-    declared = {source.event_time, source.created_time, *keys, *view.columns_read}
-    if source.event_id not in declared | (source.schema or {}).keys():
-        kind = type(source).__name__
-        yield (
-            f"event_id: nothing declares what column {source.event_id!r} holds, and as text '10' comes before '9'; "
-            f"declare it: {kind}(…, schema={{{source.event_id!r}: hw.Int64}}), or hw.String where the ids are texts"
-        )
 
 
 def _read(view: FeatureView, schemas: Schemas | None) -> Read | str | None:
@@ -437,7 +422,7 @@ def _renamed_hint(view: FeatureView, schema: pa.Schema, name: str, said: str) ->
 
 
 def _check_features(view: FeatureView, read: Read) -> Iterator[tuple[str, str]]:
-    for value in _values(view):
+    for value in values_read(view):
         name, dtype = value.column, value.dtype
         given = _column(read.schema, name, "column")
         if isinstance(given, str):
@@ -449,7 +434,7 @@ def _check_features(view: FeatureView, read: Read) -> Iterator[tuple[str, str]]:
             yield value.feature, Note(f"column {name!r} is missing in {files}: NULL in their rows")
 
 
-class _Value(NamedTuple):
+class ValueRead(NamedTuple):
     """A column of the source as a view reads it: for which feature first, as what, and what says so."""
 
     feature: str
@@ -458,9 +443,10 @@ class _Value(NamedTuple):
     declared: str
 
 
-def _values(view: FeatureView) -> list[_Value]:
+def values_read(view: FeatureView) -> list[ValueRead]:
+    """The columns of its source that a view reads as values."""
     if not view.aggregations:
-        return [_Value(f.name, f.source_column, f.dtype, "the feature is") for f in view.feature_list]
+        return [ValueRead(f.name, f.source_column, f.dtype, "the feature is") for f in view.feature_list]
     users = {name: made.feature_name for made in reversed(view.aggregations) for name in made.columns_read}
     said = "columns= says"
-    return [_Value(users[name], name, view.columns.get(name), said) for name in view.columns_read]
+    return [ValueRead(users[name], name, view.columns.get(name), said) for name in view.columns_read]

@@ -16,8 +16,9 @@ from headwater.definitions.on_demand import OnDemandFeatureView
 from headwater.definitions.query_checks import query_problems
 from headwater.definitions.reading import names_read
 from headwater.definitions.service import FeatureService
-from headwater.definitions.source_checks import Read, Schemas, undeclared_event_id
+from headwater.definitions.source_checks import Read, Schemas
 from headwater.definitions.sources import Source, at_new_location
+from headwater.definitions.text_source_checks import text_problems
 from headwater.definitions.validation import Findings, check
 from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.errors import DefinitionError, SourceError, VersionConflict
@@ -76,9 +77,7 @@ def plan(
     findings = check(definitions, schemas, _registered(snapshot, None if not whole_project else definitions))
     for view in findings.views:
         if (Kind.VIEW, view.name) not in findings.bad and _same_meaning(snapshot, view) is None:
-            findings.report(
-                "view", view, [*undeclared_event_id(view), *query_problems(view.source, columns_of(schemas))]
-            )
+            findings.report("view", view, [*text_problems(view), *query_problems(view.source, columns_of(schemas))])
     draft = Draft(snapshot, snapshot, now, problems=list(findings.problems), kept=kept)
     _check_names(draft, findings)
     for entity in findings.entities:

@@ -73,7 +73,7 @@ def test_the_ids_of_text_are_declared(tmp_path: Path, kind: str, monkeypatch: py
             store.plan([USER, good])
         # one that an earlier release registered stays as it was; a new version of it is to say more
         with monkeypatch.context() as before:
-            before.setattr("headwater.planning.diff.undeclared_event_id", lambda _: ())
+            before.setattr("headwater.planning.diff.text_problems", lambda _: ())
             store.apply([USER, view()])
         assert not store.apply([USER, view()]).stages
         spine = [{"user": 1, "timestamp": NOON}]
