@@ -43,3 +43,27 @@ def test_a_process_that_only_serves_imports_no_engine_and_no_sql(tmp_path: Path,
         [sys.executable, "-c", SERVE, str(tmp_path), features], capture_output=True, text=True, check=True
     )
     assert said.stdout.splitlines() == ["[7, None] [[7.0], [nan]] PRESENT", "[]"]
+
+
+PREPARE = """
+import sys
+import headwater as hw
+with hw.FeatureStore(sys.argv[1]) as store:
+    reader = store.prepare(["doubled:*"])
+    before = set(sys.modules)
+    print(reader.read([{}], {"n": 2}).to_dict()["doubled"])
+print(sorted({name.partition(".")[0] for name in set(sys.modules) - before} - {"headwater"}))
+"""
+
+
+@hw.on_demand(inputs=[hw.RequestField("n", hw.Int64)], features=[hw.Feature("doubled", hw.Int64)])
+def doubled(n):
+    return {"doubled": 2 * n}
+
+
+def test_the_first_read_of_an_on_demand_feature_imports_no_package(tmp_path: Path) -> None:
+    with hw.FeatureStore(tmp_path) as store:
+        store.apply([doubled])
+    said = subprocess.run([sys.executable, "-c", PREPARE, str(tmp_path)], capture_output=True, text=True, check=True)
+
+    assert said.stdout.splitlines() == ["[4]", "[]"]

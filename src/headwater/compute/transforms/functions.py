@@ -52,6 +52,9 @@ class OnDemandFunction:
         self.what = f"on-demand feature view {view.name!r} {resolved.version}"
         self.features = view.feature_list
         self.positions = {feature.name: place for place, feature in enumerate(self.features)}
+        # pyarrow imports pandas, where it is installed, with the first values that it is given: a third of a second
+        # that preparing takes here, and no read
+        pa.array(())
         self._file = file_name(self.what, view.source)
         self._function = compiled(self.what, view.source, view.imports)
         self._mode, self._skips, self._nulls_errors = view.mode, view.nulls == "skip", view.errors == "null"
