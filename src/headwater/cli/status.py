@@ -43,9 +43,9 @@ def status(
 
 def _drawn(found: StoreStatus) -> list[Drawable]:
     title = f"{found.project}: registry revision {found.revision}"
-    if not found.versions:
+    if not (found.versions or found.on_demand):
         return [Line(title, "bold"), Line("nothing is registered: run 'headwater apply'", "dim"), *_parts(found)]
-    rows = [
+    rows: list[list[Any]] = [
         [
             version.view,
             version.version,
@@ -59,6 +59,8 @@ def _drawn(found: StoreStatus) -> list[Drawable]:
         ]
         for version in found.versions
     ]
+    empty = (None,) * 5
+    rows += [[each.view, each.version, each.state, "on demand", *empty] for each in found.on_demand]
     columns = [
         "view",
         "version",

@@ -68,6 +68,20 @@ class VersionStatus:
 
 
 @dataclass(frozen=True)
+class OnDemandStatus:
+    """How one version of an on-demand feature view stands: it has no rows, and is computed when it is read.
+
+    Attributes:
+        view, version: which one.
+        state: as `VersionStatus.state`.
+    """
+
+    view: str
+    version: str
+    state: str
+
+
+@dataclass(frozen=True)
 class RefreshStatus:
     """How refreshes stand.
 
@@ -109,6 +123,7 @@ class StoreStatus:
         overdue_since: from when on it could have erased the first of them (UTC); None: none is overdue.
         reads: the cache's hit ratio, shared round trips, the breaker, and rows known later than this host's clock, of
             this process's own reads.
+        on_demand: every version of the on-demand feature views, retired ones last.
     """
 
     project: str
@@ -127,6 +142,7 @@ class StoreStatus:
     overdue_purges: int = 0
     overdue_since: datetime | None = None
     failures: tuple[str, ...] = ()
+    on_demand: tuple[OnDemandStatus, ...] = ()
 
     @property
     def breached(self) -> tuple[str, ...]:
@@ -139,14 +155,17 @@ class StoreStatus:
         )
 
     def __repr__(self) -> str:
-        versions = ", ".join(f"{v.view}@{v.version} {v.state}" for v in self.versions) or "nothing registered"
+        every: list[VersionStatus | OnDemandStatus] = [*self.versions, *self.on_demand]
+        versions = ", ".join(f"{v.view}@{v.version} {v.state}" for v in every) or "nothing registered"
         count = len(self.warnings)
         warned = f"; {count} warning{'' if count == 1 else 's'}" if count else ""
         return f"<StoreStatus {self.project}, revision {self.revision}: {versions}{warned}>"
 
     def _repr_html_(self) -> str:
         names = ("view", "version", "state", "watermark", "behind", "log_behind", "freshness_sla", "newest", "fresh")
-        rows = ([str(getattr(version, name)) for name in names] for version in self.versions)
+        rows = [[str(getattr(version, name)) for name in names] for version in self.versions]
+        empty = ("",) * (len(names) - 3)
+        rows += [[v.view, v.version, v.state, *empty] for v in self.on_demand]
         return html_table(names, rows, notes=self.warnings)
 
 
@@ -209,7 +228,17 @@ def status(
         purges.overdue,
         purges.overdue_since,
         (*unreachable, *failed),
+        tuple(_on_demand(snapshot)),
     )
+
+
+def _on_demand(snapshot: RegistrySnapshot) -> list[OnDemandStatus]:
+    found = [
+        OnDemandStatus(record.name, version, record.state(version))
+        for record in snapshot.on_demand.values()
+        for version in reversed(tuple(record.versions))
+    ]
+    return sorted(found, key=lambda each: each.state == "retired")
 
 
 def _exposed(paths: Sequence[Path]) -> Iterator[str]:

@@ -42,6 +42,7 @@ def covered(store: FeatureStore, status: StoreStatus, access: Access) -> StoreSt
     return replace(
         status,
         versions=tuple(version for version in status.versions if access.sees_view(version.view)),
+        on_demand=tuple(v for v in status.on_demand if access.sees_features(snapshot, v.view, v.version)),
         services={name: live for name, live in status.services.items() if access.sees_service(snapshot, name)},
         warnings=(),
         failures=(),

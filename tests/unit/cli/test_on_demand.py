@@ -90,6 +90,13 @@ def test_versions_are_promoted_and_retired_like_others(command, computing):
     file.write_text(file.read_text().replace('- row["hour"]', '+ row["hour"]'))
     assert "felt: 1.0.0 → 2.0.0 (major), live" in command(computing, "plan")
     command(computing, "apply")
+    stand = command.json(computing, "status")["on_demand"]
+    assert [(v["view"], v["version"], v["state"]) for v in stand if v["view"] == "felt"] == [
+        ("felt", "2.0.0", "live"),
+        ("felt", "1.0.0", "previous"),
+    ]
+    rows = [line.split()[:5] for line in command(computing, "status").splitlines()]
+    assert ["felt", "2.0.0", "live", "on", "demand"] in rows
     assert "felt: 1.0.0 is live" in command(computing, "rollback", "felt")
     assert "2.0.0 is live" in command(computing, "promote", "felt", "2.0.0")
     command(computing, "retire", "felt", "1.0.0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 import headwater as hw
 from headwater.serving.access import KeyRing
+from headwater.wire.status import status_in
 from tests.unit.serving.conftest import DELAYS, EVENTS, NOON, ROW, Caller, caller_of
 
 
@@ -102,6 +104,8 @@ def test_keys_cover_what_features_are_made_of(call: Caller) -> None:
     }
     shown = [view["name"] for view in call("GET", "/v1/views", headers=events).json["views"]]
     assert shown == ["events", "scaled"]
+    stand = call("GET", "/v1/status", headers=events).json["on_demand"]
+    assert stand == [{"view": "scaled", "version": "1.0.0", "state": "live"}]
     # by its own name it is not covered, whatever it is called
     named = made("n", views=["scaled", "both"])
     assert read(call, named, features=["scaled:*"], entities=[7], request={"k": 2}).status == 403
@@ -111,6 +115,8 @@ def test_what_is_listed(call: Caller) -> None:
     views = {view["name"]: view for view in call("GET", "/v1/views").json["views"]}
     assert (views["both"]["source"], views["both"]["request_fields"]) == ("on_demand", {"k": "float64"})
     assert views["both"]["join_keys"] == {"user": "int64", "origin": "string", "dest": "string"}
+    stand = status_in(json.dumps(call("GET", "/v1/status").json).encode())
+    assert {(v.view, v.state) for v in stand.on_demand} >= {("scaled", "live"), ("both", "live")}
     assert call("GET", "/v1/services/scores").json["request_fields"] == {"k": "float64", "when": "timestamp"}
     assert call("GET", "/v1/features/scaled:scaled").json["request_fields"] == {"k": "float64"}
     # the examples of the document are of views that can be written to

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -103,8 +104,11 @@ class TrainingSet(TrainingRows):
             `train`, `test`, and between them `validation` where it was asked for: rows of the set, in its order, each
             with `to_pandas()`, `to_numpy()` and the others.
 
+        A part that was asked for by its share and has no rows is a warning (`UserWarning`).
+
         Raises:
-            UsageError: arguments that contradict each other, or leave nothing to train on.
+            UsageError: arguments that contradict each other, an instant that leaves a part without rows, or nothing to
+                train on.
             StoreError: the file cannot be read, or is damaged.
         """
         bounded = test_from is not None or validation_from is not None
@@ -125,11 +129,16 @@ class TrainingSet(TrainingRows):
             ends = [instant_in(when, None) for when in (validation_from or test_from, test_from)]
             if ends[0] > ends[1]:
                 raise UsageError("validation_from is after test_from: the validation comes before the test")
-            parts = splits.by_instants(self._instants(), *ends)
+            rows = self._instants()
+            parts = splits.by_instants(rows, *ends)
+            splits.check_instants(rows, parts, validation_from, test_from)
         else:
             parts = splits.by_time(self._instants(), test_size, validation_size)
         wanted = validation_size or validation_from is not None
         chosen = {name: mask for name, mask in parts.items() if name != splits.VALIDATION or wanted}
+        if not bounded:
+            for problem in splits.empty_parts(chosen, by, {splits.TEST: test_size, splits.VALIDATION: validation_size}):
+                warnings.warn(problem, UserWarning, stacklevel=2)
         return {name: TrainingRows(self.path, self.manifest, mask) for name, mask in chosen.items()}
 
     def _instants(self) -> NDArray[np.int64]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
+from headwater.clock import from_micros
 from headwater.digests import blake2b
 from headwater.errors import UsageError
 
@@ -57,6 +58,59 @@ def by_instants(instants: NDArray[np.int64], validation_from: int, test_from: in
     test = instants >= test_from if test_from != _LATEST else np.zeros(len(instants), bool)
     validation = (instants >= validation_from) & ~test if validation_from != _LATEST else np.zeros(len(test), bool)
     return {TRAIN: ~test & ~validation, VALIDATION: validation, TEST: test}
+
+
+def check_instants(
+    instants: NDArray[np.int64], parts: Mapping[str, NDArray[np.bool_]], validation_from: object, test_from: object
+) -> None:
+    """Refuse instants that leave a part without rows.
+
+    Args:
+        instants: of each row, microseconds.
+        parts: what `by_instants` made of them.
+        validation_from, test_from: as they were given; `validation_from` None: there is no validation.
+
+    Raises:
+        UsageError: naming the instant, and from when to when the rows are.
+    """
+    if not len(instants):
+        return
+    first, last = (from_micros(int(micros)).isoformat() for micros in (instants.min(), instants.max()))
+    there = f"the rows are from {first} to {last}"
+    if not parts[TEST].any():
+        raise UsageError(
+            f"test_from={test_from}: no row is at that instant or later: nothing is tested; {there}"
+        )
+    if validation_from is not None and not parts[VALIDATION].any():
+        raise UsageError(f"validation_from={validation_from}: no row is between it and test_from={test_from}; {there}")
+    if not parts[TRAIN].any():
+        name, value = ("test_from", test_from) if validation_from is None else ("validation_from", validation_from)
+        raise UsageError(f"{name}={value}: no row is earlier, so that nothing is left to train on; {there}")
+
+
+def empty_parts(parts: Mapping[str, NDArray[np.bool_]], by: str, sizes: Mapping[str, float]) -> Iterator[str]:
+    """A line for each part that was asked for and has no rows.
+
+    Args:
+        parts: name → its rows.
+        by: `time` or `key`.
+        sizes: part → its share of the rows or keys, as it was asked for; a share of 0 asks for none.
+
+    Raises:
+        UsageError: nothing is left to train on.
+    """
+    if not any(map(len, parts.values())):
+        return
+    why = {
+        "time": "rows of one instant stay together",
+        "key": "all rows of a key stay together, and a hash of the key decides which part it goes to",
+    }[by]
+    if not parts[TRAIN].any():
+        raise UsageError(f"nothing is left to train on: {why}; give a smaller test_size, or split otherwise")
+    for name, rows in parts.items():
+        size = sizes.get(name, 0)
+        if size and not rows.any():
+            yield f"the {name} part has no rows ({name}_size={size:g}): {why}, and there are too few of them"
 
 
 def by_hash(places: NDArray[np.float64], test_size: float, validation_size: float) -> dict[str, NDArray[np.bool_]]:

@@ -226,6 +226,31 @@ def test_columns_and_parts_and_batches(saved):
     assert "40 rows" in repr(saved) and "<table" in saved._repr_html_()
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"test_from": "2030-01-01"}, r"test_from=2030-01-01: no row is at that instant .* from 2024-01-01T00:00:00"),
+        ({"test_from": T0 - HOUR}, "no row is earlier, so that nothing is left to train on"),
+        ({"test_from": T0 + HOUR, "validation_from": T0 - HOUR}, "validation_from=2023-12-31 23:00.*no row is earlier"),
+        ({"test_from": T0 + 2 * HOUR, "validation_from": T0 + 1.5 * HOUR}, "no row is between it and test_from=2024"),
+        ({"by": "key", "keys": ["none"], "test_size": 0.99}, "nothing is left to train on: all rows of a key"),
+    ],
+)
+def test_a_part_that_an_instant_leaves_empty_is_an_error(project, options, words):
+    rows = spine().append_column("none", pa.array([None] * 40, pa.string()))
+    made = project.store.save_training_set("split", rows, [FILES.alias("other", join_key_map={"thing": "none"})["n"]])
+    with pytest.raises(hw.UsageError, match=words):
+        made.split(**options)
+
+
+def test_a_share_that_comes_to_nothing_is_a_warning(saved):
+    with pytest.warns(UserWarning, match=r"the test part has no rows \(test_size=0.001\): rows of one instant stay"):
+        parts = saved.split(0.001)
+    assert len(parts["test"]) == 0
+    with pytest.warns(UserWarning, match="the validation part has no rows .*a hash of the key decides"):
+        saved.split(0.5, validation_size=0.001, by="key")
+
+
 def test_a_key_stays_in_its_part_in_a_later_version(tmp_path):
     project = Project(tmp_path / "p").filled()
     with project.store as store:
