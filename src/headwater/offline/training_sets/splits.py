@@ -78,9 +78,7 @@ def check_instants(
     first, last = (from_micros(int(micros)).isoformat() for micros in (instants.min(), instants.max()))
     there = f"the rows are from {first} to {last}"
     if not parts[TEST].any():
-        raise UsageError(
-            f"test_from={test_from}: no row is at that instant or later: nothing is tested; {there}"
-        )
+        raise UsageError(f"test_from={test_from}: no row is at that instant or later: nothing is tested; {there}")
     if validation_from is not None and not parts[VALIDATION].any():
         raise UsageError(f"validation_from={validation_from}: no row is between it and test_from={test_from}; {there}")
     if not parts[TRAIN].any():
