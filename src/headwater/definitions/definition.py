@@ -7,10 +7,11 @@ from typing import Any, ClassVar, Self
 
 from msgspec.structs import force_setattr
 
+from headwater.definitions.arguments import ExplainsArguments
 from headwater.values import PartlyCompared
 
 
-class Definition(PartlyCompared, frozen=True, dict=True):
+class Definition(PartlyCompared, frozen=True, dict=True, metaclass=ExplainsArguments):
     """A part of a project as its user defines it.
 
     Attributes:

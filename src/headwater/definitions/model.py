@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from headwater.deferred import deferred_pattern
+from headwater.definitions.arguments import ExplainsArguments
 from headwater.errors import UsageError, brief
 from headwater.values import Value
 
@@ -12,7 +13,7 @@ _NAME: re.Pattern[str] = deferred_pattern(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _VERSION: re.Pattern[str] = deferred_pattern(r"[1-9][0-9]{0,8}")
 
 
-class Model(Value, frozen=True):
+class Model(Value, frozen=True, metaclass=ExplainsArguments):
     """A logged model in place of its features: what is read is the version of the service that it was logged with.
 
     Takes the place of features wherever they are given: `store.get_online_features(hw.Model("delays"), entities)`. No
