@@ -42,7 +42,7 @@ from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.definitions.view_tables import ViewTable, table_problems
 from headwater.definitions.window_checks import aggregation_column_problems
 from headwater.errors import HeadwaterError, UsageError, listing, nearest
-from headwater.types import DType, Timestamp, castable, declare_hint, key_castable
+from headwater.types import DType, Timestamp, castable, declare_hint, is_utf8, key_castable
 
 
 class Note(str):
@@ -292,6 +292,8 @@ def _check_csv_dtypes(view: FeatureView) -> Iterator[tuple[str | None, str]]:
 def _read(view: FeatureView, schemas: Schemas | None) -> Read | str | None:
     """The columns of a view's source, or why they cannot be had; None where nobody can know."""
     source = view.source
+    if isinstance(source, SQLSource) and is_text(source.query) and not is_utf8(source.query):
+        return None  # which the checks of its text say
     try:
         found = None if schemas is None else schemas(source)
     except HeadwaterError as bad:

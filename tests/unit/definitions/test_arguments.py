@@ -13,8 +13,8 @@ from headwater.definitions.arguments import ExplainsArguments
 
 THING = hw.Entity("thing", join_keys={"thing": hw.String})
 
-pytestmark = pytest.mark.skipif(
-    ExplainsArguments is type(msgspec.Struct), reason="this msgspec has no place for words of one's own"
+pytestmark = pytest.mark.xfail(
+    ExplainsArguments is type(msgspec.Struct), reason="this msgspec has no place for words of one's own", strict=False
 )
 
 
