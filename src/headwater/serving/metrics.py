@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from headwater.online.connections import ConnectionCounts
 from headwater.online.fetching.fetcher import ReadCounts
 from headwater.online.reading.result import OnlineResult
+from headwater.online.reading.view_read import ReadRequest
 from headwater.serving.slots import Memory, Name, Slot
 from headwater.types import STATUSES, Status
 
 LOOKED_AT = 16
 """Of so many reads one is looked at for the newest event time."""
 _PRESENT = STATUSES.index(Status.PRESENT)
+_KEPT = 256
+"""Requests of which is kept where their values are counted."""
 COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
 SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SIZES = (1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0, 2_500.0, 5_000.0, 10_000.0, 100_000.0)
@@ -113,6 +116,7 @@ class Metrics:
         self._requests: dict[tuple[str, int], tuple[int, int]] = {}
         self._rows: dict[tuple[str, str], int] = {}
         self._views: dict[str, int] = {}
+        self._present: dict[ReadRequest, list[tuple[int, int]]] = {}
         self._looked = 0
         self._refused: dict[str, int] = {}
         self._counted = ReadCounts()
@@ -162,8 +166,9 @@ class Metrics:
         """The values of a read."""
         values = self._values
         if result.all_present:
-            for place, columns in enumerate(result.request.by_view):
-                values[self._of_view(result.view_name(place)) + _PRESENT] += len(columns) * len(result)
+            size = len(result)
+            for known, columns in self._present.get(result.request) or self._add_present(result):
+                values[known] += columns * size
         else:
             for group in result.status_groups():
                 known, codes = self._of_view(result.view_name(group.view)), group.codes.tobytes()
@@ -175,6 +180,15 @@ class Metrics:
             for view, micros in result.newest_events().items():
                 place = self._index(NEWEST, view)
                 values[place] = max(values[place], micros / 1e6)
+
+    def _add_present(self, result: OnlineResult) -> list[tuple[int, int]]:
+        """Where values that are PRESENT are counted, and how many a row has there, of each view of a request."""
+        if len(self._present) >= _KEPT:
+            self._present.clear()
+        by_view = enumerate(result.request.by_view)
+        found = [(self._of_view(result.view_name(place)) + _PRESENT, len(columns)) for place, columns in by_view]
+        self._present[result.request] = found
+        return found
 
     def _of_view(self, view: str) -> int:
         known = self._views.get(view)

@@ -48,6 +48,10 @@ def encoded_result(result: OnlineResult, include: Sequence[str]) -> bytes:
     if include != STATUSES_ALONE or not result.all_present:
         return _ENCODE(to_json_document(result, include))
     form = _form_of(result.request)
+    if len(result) == 1:
+        row = form.texts.of_row(result)
+        if row is not None:
+            return form.row() % row
     columns = form.texts.of(result)
     if columns is None:
         columns = _ENCODE(_columns(result, form))
@@ -86,7 +90,7 @@ class _Form(msgspec.Struct, frozen=True):
         numbers: the columns of floating-point numbers, which are nearly always written as they are.
         writers: the columns whose values may have to be changed, and what does it.
         others: those of them that are not `numbers`.
-        texts: writes the columns of answers of many rows.
+        texts: writes the columns of answers of many rows, or of one.
     """
 
     names: list[str]
@@ -95,6 +99,13 @@ class _Form(msgspec.Struct, frozen=True):
     others: list[tuple[str, Writer]]
     texts: NumberTexts
     _present: dict[int, bytes] = {}
+    _row: list[bytes] = []
+
+    def row(self) -> bytes:
+        """An answer of one row whose values are all PRESENT, with `%b` for each column."""
+        if not self._row:
+            self._row.append(self.texts.row(self.all_present(1)))
+        return self._row[0]
 
     def all_present(self, rows: int) -> bytes:
         """What follows the columns in an answer of so many rows whose values are all PRESENT."""

@@ -1,8 +1,9 @@
-"""The columns of answers of many rows as JSON: floating-point numbers straight from NumPy's matrices."""
+"""The columns of an answer as JSON: of many rows from NumPy's matrices, of one row as one list of numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 import msgspec
@@ -33,7 +34,7 @@ class NumberTexts:
         request: the request.
     """
 
-    __slots__ = ("_floats", "_keys", "_names", "_others", "_usable")
+    __slots__ = ("_floats", "_keys", "_names", "_order", "_others", "_usable")
 
     def __init__(self, request: ReadRequest) -> None:
         floats: dict[int, list[ReadColumn]] = {}
@@ -46,9 +47,43 @@ class NumberTexts:
         self._floats = [(view, tuple(c.feature for c in some), [c.name for c in some]) for view, some in floats.items()]
         self._keys = [(name, column_writer(dtype)) for name, dtype in request.keys.items()]
         self._names = list(request.names)
+        places = list(request.places)
+        self._order = None if places == list(range(sum(request.counts))) else itemgetter(*places, *places[:1])
         # of a name with characters that the two write differently msgspec's text counts
         names = [*request.keys, *request.names]
         self._usable = orjson is not None and bool(floats) and orjson.dumps(names) == _ENCODE(names)
+
+    def row(self, statuses: bytes) -> bytes:
+        """An answer of one row, with `%b` for each of the texts of `of_row`.
+
+        Args:
+            statuses: what follows the columns.
+        """
+        parts = [b"%b:%%b" % _escaped(name) for name, _ in self._keys]
+        parts += [b"%b:[%%b]" % _escaped(name) for name in self._names]
+        return b'{"columns":{%b}%b' % (b",".join(parts), statuses.replace(b"%", b"%%"))
+
+    def of_row(self, result: OnlineResult) -> tuple[bytes, ...] | None:
+        """The text of each column of an answer of one row, keys first.
+
+        Args:
+            result: of the request; it has one row, and all its values are PRESENT.
+
+        Returns:
+            Of keys a list, of features the number alone; None where they have to be written otherwise: a feature is
+            not a floating-point number, or the number is not finite.
+        """
+        if self._others:
+            return None
+        text = _ENCODE(result.row_values())
+        # null, which stands for a number that is not finite
+        if b"n" in text:
+            return None
+        numbers: Sequence[bytes] = text[1:-1].split(b",")
+        if self._order is not None:
+            numbers = self._order(numbers)[:-1]
+        entities = result.entities
+        return (*[_column_text(entities.values(name), write) for name, write in self._keys], *numbers)
 
     def of(self, result: OnlineResult) -> bytes | None:
         """The columns, keys first, as `_ENCODE` writes them.
@@ -80,5 +115,13 @@ class NumberTexts:
         return text
 
 
+def _column_text(values: Sequence[Any], write: Writer | None) -> bytes:
+    return _ENCODE(values if write is None else write(values))
+
+
 def _text(values: Sequence[Any], write: Writer | None) -> Any:
-    return orjson.Fragment(_ENCODE(values if write is None else write(values)))
+    return orjson.Fragment(_column_text(values, write))
+
+
+def _escaped(name: str) -> bytes:
+    return _ENCODE(name).replace(b"%", b"%%")

@@ -91,9 +91,15 @@ MIXED = hw.FeatureView(
         hw.Feature("tags", hw.Array(hw.Float64)),
     ],
 )
+OTHER = hw.FeatureView(
+    "other", entity=USER, source=hw.PushSource(event_time="at"), features=[hw.Feature("w", hw.Float64)]
+)
 NUMBERS = st.floats() | st.floats(allow_nan=False, allow_infinity=False)
 COLUMNS = st.sampled_from(
-    [["mixed:*"], ["mixed:x"], ["mixed:z", "mixed:x"], ["mixed:y", "mixed:n"], ["mixed:text"], ["mixed:x", "second:d"]]
+    [
+        *(["mixed:*"], ["mixed:x"], ["mixed:z", "mixed:x"], ["mixed:y", "mixed:n"], ["mixed:text"]),
+        *(["mixed:x", "second:d"], ["mixed:z", "other:w", "mixed:y"]),
+    ]
 )
 
 
@@ -104,15 +110,17 @@ COLUMNS = st.sampled_from(
     COLUMNS,
     st.booleans(),
 )
-def test_columns_of_many_rows_are_written_as_those_of_few(
+def test_columns_are_written_the_same_however_many_rows_there_are(
     rows: list[tuple[float, float, int]], users: list[int], features: list[str], finite: bool
 ) -> None:
     if finite:
         rows = [(x if math.isfinite(x) else 1e16, y if math.isfinite(y) else -0.0, n) for x, y, n in rows]
     others = {"at": NOON, "text": '%b"\x7fä', "flag": True, "seen": NOON, "tags": [1e22, -0.0]}
-    with hw.FeatureStore.in_memory([MIXED, SECOND], clock=lambda: NOON) as store:
+    with hw.FeatureStore.in_memory([MIXED, SECOND, OTHER], clock=lambda: NOON) as store:
         written = [{"user": i, "x": x, "y": y, "n": n, "z": -x, **others} for i, (x, y, n) in enumerate(rows)]
         store.write("mixed", written)
         store.write("second", [{"user": i, "at": NOON, "d": "x"} for i in range(len(rows))])
-        result = store.get_online_features(features, {"user": [user % len(rows) for user in users]})
-        assert encoded_result(result, STATUSES_ALONE) == json_answer(to_json_document(result, ["statuses"])).body
+        store.write("other", [{"user": i, "at": NOON, "w": i / 3} for i in range(len(rows))])
+        for asked in (users, users[:1], [0]):
+            result = store.get_online_features(features, {"user": [user % len(rows) for user in asked]})
+            assert encoded_result(result, STATUSES_ALONE) == json_answer(to_json_document(result, ["statuses"])).body

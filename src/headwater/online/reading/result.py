@@ -406,6 +406,14 @@ class OnlineResult:
         """
         return self._values(self._reads[place])
 
+    def row_values(self) -> list[Any]:
+        """Python values of the one row; only of a result that has one, whose values are all PRESENT.
+
+        Returns:
+            A value for each feature that was read of each view, one view after another.
+        """
+        return [column[0] for read in self._reads for column in read.rows.columns()]
+
     def view_matrix(self, place: int, features: tuple[int, ...]) -> NDArray[np.float64]:
         """Numeric features of a view as a matrix; only of a result whose values are all PRESENT.
 

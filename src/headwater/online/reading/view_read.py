@@ -124,6 +124,7 @@ class ReadRequest(Value, frozen=True, eq=False):
         matrix: the same, for a matrix of all.
         names: of each.
         places: of each its place among the features of all views, laid end to end.
+        counts: how many features are read of each view.
         by_view: of each view the places of its columns among `columns`.
         freshness: the function freshness is measured by.
         service: name and version, where one was asked for.
@@ -135,6 +136,7 @@ class ReadRequest(Value, frozen=True, eq=False):
     matrix: MatrixColumns
     names: Sequence[str]
     places: Sequence[int]
+    counts: Sequence[int]
     by_view: Sequence[Sequence[int]]
     freshness: Freshness
     service: tuple[str, str] | None
@@ -163,7 +165,9 @@ class ReadRequest(Value, frozen=True, eq=False):
         starts = list(accumulate(counts, initial=0))
         names, places = [c.name for c in columns], [starts[c.view] + c.feature for c in columns]
         by_view = [[i for i, column in enumerate(columns) if column.view == view] for view in range(len(counts))]
-        return cls(keys, columns, MatrixColumns.of(columns), names, places, by_view, freshness, service, fields or {})
+        return cls(
+            keys, columns, MatrixColumns.of(columns), names, places, counts, by_view, freshness, service, fields or {}
+        )
 
 
 class AnsweredView:
