@@ -266,7 +266,7 @@ def _distinct(batch: EntityBatch, view: ViewReadPlan) -> tuple[list[bytes], list
     except OverflowError:
         refuse_wide({name: batch.values(name) for name in names})
         raise
-    if len(found) == 1 and found[0] is not None:
+    if batch.size == 1 and found[0] is not None:
         return found, None  # type: ignore[return-value]
     # one text or integer is as distinct as its key, and its hash cheaper: often known, or the number itself
     distinct: set[Any] = set(columns[0] if len(names) == 1 and space.dtypes[0].name in _AS_DISTINCT else found)
