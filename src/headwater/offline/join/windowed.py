@@ -19,14 +19,15 @@ from headwater.offline.join.pit import Join
 from headwater.offline.join.relations import Tree, column, number, table_named
 from headwater.offline.join.workspace import Workspace, created
 from headwater.offline.windows.answers import presence_of
-from headwater.offline.windows.columns import Column
 from headwater.offline.windows.dealt import Dealt, groups_of_parts, local_keys, part_of
-from headwater.offline.windows.events import Deletes, Statements
+from headwater.offline.windows.events import Deletes
 from headwater.offline.windows.gathered import OVERFLOWN, Gathered
 from headwater.offline.windows.kernel import NO_EVENT, part_answer
+from headwater.planning.windows.columns import Column
 from headwater.planning.windows.conditions import conditions
 from headwater.planning.windows.event_ids import event_digests
 from headwater.planning.windows.layout import WindowFeature, WindowLayout
+from headwater.planning.windows.statements import Statements
 from headwater.types import STATUSES, Status
 
 if TYPE_CHECKING:

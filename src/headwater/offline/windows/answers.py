@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from headwater.definitions.aggregate_functions import is_integer
 from headwater.offline.windows import edges
-from headwater.offline.windows.columns import Column, numbers_to_arrow
 from headwater.offline.windows.distinct import counted_one_by_one
 from headwater.offline.windows.lists import NONE
 from headwater.offline.windows.subsets import Rows, Subset
+from headwater.planning.windows.columns import Column, numbers_to_arrow
 from headwater.planning.windows.layout import ListLayout, WindowFeature
 from headwater.planning.windows.quantile_bins import midpoint
 from headwater.types import DType

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from headwater.offline.windows.columns import numbers_to_arrow
 from headwater.offline.windows.dealt import Dealt
 from headwater.offline.windows.kernel import NO_EVENT, PartAnswer
+from headwater.planning.windows.columns import numbers_to_arrow
 from headwater.planning.windows.layout import WindowFeature
 from headwater.types import STATUSES, DType, Status
 

@@ -10,12 +10,13 @@ import numpy as np
 
 from headwater.offline.windows import edges
 from headwater.offline.windows.answers import FeatureAnswer, answer_of, structure_of
-from headwater.offline.windows.events import Deletes, Groups, Statements, without_repeats
+from headwater.offline.windows.events import Deletes, Groups
 from headwater.offline.windows.keyed import Keyed, ascending
 from headwater.offline.windows.runs import Runs
 from headwater.offline.windows.subsets import Counted, Rows, Subset
 from headwater.planning.windows.layout import WindowFeature, WindowLayout
 from headwater.planning.windows.rule import BEFORE_ALL
+from headwater.planning.windows.statements import Statements, without_repeats
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from headwater.offline.windows import edges
-from headwater.offline.windows.columns import Column
 from headwater.offline.windows.distinct import Records
-from headwater.offline.windows.events import Statements
 from headwater.offline.windows.exact import IntegerSums
 from headwater.offline.windows.keyed import Keyed
 from headwater.offline.windows.lists import Lists
@@ -19,8 +17,10 @@ from headwater.offline.windows.merging import Extremes, Spreads, Sums
 from headwater.offline.windows.ranges import Aggregates, Merging
 from headwater.offline.windows.ranks import Ranks
 from headwater.offline.windows.runs import Bounds, Hits, Reach, Runs
+from headwater.planning.windows.columns import Column
 from headwater.planning.windows.quantile_bins import bins_of
 from headwater.planning.windows.rule import BEFORE_ALL, Window
+from headwater.planning.windows.statements import Statements
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

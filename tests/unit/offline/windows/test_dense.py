@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 
 from headwater.definitions.aggregation import Aggregation
-from headwater.offline.windows.columns import Column
-from headwater.offline.windows.events import Statements
 from headwater.offline.windows.kernel import part_answer
+from headwater.planning.windows.columns import Column
 from headwater.planning.windows.layout import window_layout
+from headwater.planning.windows.statements import Statements
 from headwater.planning.windows.values import stored_form
 from headwater.testing import SCALE
 from headwater.testing.window_oracle import Statement, WindowRequest, agrees, window_answer

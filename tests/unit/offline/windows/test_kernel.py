@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headwater.definitions.aggregation import Aggregation
-from headwater.offline.windows.columns import Column
-from headwater.offline.windows.events import Deletes, Statements
+from headwater.offline.windows.events import Deletes
 from headwater.offline.windows.kernel import NO_EVENT, part_answer
+from headwater.planning.windows.columns import Column
 from headwater.planning.windows.event_ids import event_digests
 from headwater.planning.windows.layout import WindowLayout, window_layout
+from headwater.planning.windows.statements import Statements
 from headwater.planning.windows.values import stored_form
 from headwater.testing import rounds
 from headwater.testing.oracle import Delete

@@ -20,7 +20,7 @@ LONGEST_TEXT = 1_024
 """Bytes of a text that a row takes."""
 MANY = 24
 """Records from which on they are looked at at once."""
-_WITH_VALUES = frozenset({MIN, MAX, EARLIEST, LATEST, LATEST_DISTINCT})
+WITH_VALUES = frozenset({MIN, MAX, EARLIEST, LATEST, LATEST_DISTINCT})
 
 
 @dataclass
@@ -60,7 +60,7 @@ def add_entry(layout: ListLayout, to: RowList, entry: Entry, boundary: int, leas
         boundary: the event's.
         least: of an earlier boundary, which no window can select any more, an event is merged into a lifetime alone.
     """
-    if layout.kind in _WITH_VALUES and text_size(entry.value) > LONGEST_TEXT:
+    if layout.kind in WITH_VALUES and text_size(entry.value) > LONGEST_TEXT:
         leave_out(layout, to, entry.event)
         return
     if layout.shape != WHOLE and layout.lifetime and not to.lifetime_left_out:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headwater.planning.windows.digest import digests_of_bytes, digests_of_words
-from headwater.planning.windows.values import rank, stored_form
+from headwater.planning.windows.values import rank, stored_form, stored_values
 from headwater.types import DType
 
 if TYPE_CHECKING:
@@ -87,6 +88,19 @@ class Column:
         )
         found: NDArray[np.uint64] = numbers[self.values]
         return found
+
+    def stored(self, values: NDArray[Any]) -> list[Any]:
+        """Values, in this column's form, as aggregates hold them (`values.stored_form`)."""
+        if self.dictionary is None:
+            numbers: list[Any] = values.tolist()
+            return numbers
+        each = self._stored
+        return [each[value] for value in values.tolist()]
+
+    @cached_property
+    def _stored(self) -> list[Any]:
+        assert self.dictionary is not None
+        return stored_values(self.dtype, self.dictionary)
 
     def arrow(self, values: NDArray[Any], valid: Mask | None = None) -> pa.Array:
         """Values, in this column's form, as an Arrow array of its dtype; where they are not valid NULL."""

@@ -1,0 +1,114 @@
+"""Rows made of the events of many keys at once, beside rows that take one event after another."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headwater.online.rows.windows.building.rows import put_events
+from headwater.online.rows.windows.codec import encode_row
+from headwater.online.rows.windows.list_bytes import pack_list
+from headwater.online.rows.windows.row import WindowRow, blank_row, build_row
+from headwater.planning.windows.columns import Column
+from headwater.planning.windows.events import WindowEvent
+from headwater.planning.windows.kinds import SPREAD, TOTAL
+from headwater.planning.windows.layout import WindowLayout
+from headwater.planning.windows.statements import Statements, without_repeats
+from headwater.planning.windows.values import result_array
+from tests.unit.online.rows.windows.drawn import COLUMNS, event_of, layouts, statements
+
+TOLERANCE = 3
+
+
+def arrays_of(layout: WindowLayout, keys: list[list[WindowEvent]]) -> Statements:
+    """The statements of keys as arrays."""
+    rows = [(key, event) for key, events in enumerate(keys) for event in events]
+
+    def each(values: Any, form: Any = np.int64) -> Any:
+        return np.array(list(values), form)
+
+    columns = {
+        name: Column.of(result_array(dtype, [event.values[name] for _, event in rows]), dtype)
+        for name, dtype in COLUMNS.items()
+    }
+    holds = {text: each((text in event.holds for _, event in rows), bool) for text in layout.conditions}
+    return Statements(
+        each(key for key, _ in rows),
+        each(event.event for _, event in rows),
+        each(event.created for _, event in rows),
+        each((event.from_log for _, event in rows), bool),
+        each(event.position for _, event in rows),
+        columns,
+        holds,
+        (each((e.id or 0 for _, e in rows), np.uint64), each((e.id is not None for _, e in rows), bool)),
+    )
+
+
+def built(layout: WindowLayout, keys: list[list[WindowEvent]]) -> list[WindowRow]:
+    """The rows of keys, at once."""
+    given = arrays_of(layout, keys)
+    index, _ = without_repeats(given, np.arange(len(given.key)), given.key)
+    rows = [blank_row(layout, fill=7, applied_through=40) for _ in keys]
+    put_events(layout, rows, given.take(index), TOLERANCE)
+    return rows
+
+
+def one_by_one(layout: WindowLayout, events: list[WindowEvent]) -> WindowRow:
+    row = blank_row(layout, fill=7, applied_through=40)
+    build_row(layout, row, events, TOLERANCE)
+    return row
+
+
+def assert_same(layout: WindowLayout, row: WindowRow, other: WindowRow, events: list[WindowEvent]) -> None:
+    """Equal to the byte, but for sums and means of floats, which depend on the order: these within the stated error."""
+    stored, right = encode_row(layout, row), encode_row(layout, other)
+    if stored == right:
+        return
+    assert len(stored) == len(right)
+    # all but the lists
+    assert stored[: stored[63]] == right[: right[63]]
+    for each, mine, its in zip(layout.lists, row.lists, other.lists, strict=True):
+        floats = each.dtype is not None and each.dtype.name.startswith("float")
+        if each.kind != SPREAD and not (each.kind == TOTAL and floats):
+            assert pack_list(each, mine, layout.step) == pack_list(each, its, layout.step), each
+            continue
+        assert mine.boundaries == its.boundaries
+        total = math.fsum(abs(e.values[each.column] or 0) for e in events if is_finite(e.values[each.column]))
+        for a, b in zip([*mine.states, mine.lifetime], [*its.states, its.lifetime], strict=True):
+            assert (a is None) == (b is None)
+            assert a is None or (a[0] == b[0] and agree(each.kind, a, b, total)), (each, a, b)
+
+
+def is_finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def agree(kind: str, state: Any, other: Any, total: float) -> bool:
+    """Whether two states of floats are the same within twice the stated error."""
+    count = state[0]
+    if not all(map(math.isfinite, (*state, *other))):
+        # the mean of what is not finite is asked of the sum
+        return kind == SPREAD or repr(state) == repr(other)
+    if abs(state[1] - other[1]) > 2 * count * 2**-53 * total:
+        return False
+    if kind == TOTAL:
+        return True
+    squares = other[2]
+    if squares == 0:
+        return state[2] == 0
+    return abs(state[2] - squares) <= 2 * count * 2**-52 * math.sqrt(1 + other[1] ** 2 * count / squares) * squares
+
+
+@given(st.data(), layouts())
+def test_rows_made_at_once_are_those_made_event_by_event(data: st.DataObject, layout: WindowLayout) -> None:
+    span = data.draw(st.sampled_from([6, 60, 600]))
+    keys = [
+        list(map(event_of, rows))
+        for rows in data.draw(st.lists(statements(span=span, ids=data.draw(st.booleans())), min_size=1, max_size=4))
+    ]
+    for row, events in zip(built(layout, keys), keys, strict=True):
+        assert_same(layout, row, one_by_one(layout, events), events)
