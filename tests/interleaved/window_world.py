@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from headwater.compute.windows import requests as asks
-from headwater.compute.windows.merging import deleted_through
+from headwater.compute.windows.merging import deleted_through, rebuilt
 from headwater.compute.windows.putting import put
 from headwater.compute.windows.running import fill, run
 from headwater.compute.windows.shown import shown
@@ -243,6 +243,20 @@ class World:
         }
         return keys | {each.key for each in self.source[: request.source.listed]}
 
+    def parts(self, request: asks.Parts) -> Iterator[list[bytes]]:
+        named = self.named(asks.Named(request.source, request.through)) if request.keys is None else request.keys
+        keys = sorted(named)
+        return iter([keys[start : start + 2] for start in range(0, len(keys), 2)])
+
+    def rebuild(self, request: asks.Rebuild) -> Generator[None, None, dict[bytes, WindowRow]]:
+        """From log and source, which are read one after the other."""
+        log = {key: self.batches(key, 0, request.end.position) for key in request.keys}
+        yield
+        listed = self.listed(request.source)
+        source = {key: [each.event for each in listed if each.key == key] for key in request.keys}
+        about: Any = {"fill": request.fill, "run": request.run, "end": request.end}
+        return {key: rebuilt(self.version, log=log[key], source=source[key], **about) for key in request.keys}
+
     def take_lease(self) -> int:
         self.lease = self.tick()
         return self.lease
@@ -268,11 +282,10 @@ class World:
             case asks.SourceKeys(source, since):
                 old = {id(each) for each in self.listed(since)}
                 return {each.key for each in self.listed(source) if id(each) not in old}
-            case asks.SourceEvents(keys, source):
-                listed = self.listed(source)
-                return {key: [each.event for each in listed if each.key == key] for key in keys}
             case asks.Named():
                 return self.named(request)
+            case asks.Parts():
+                return self.parts(request)
             case asks.TakeLease():
                 return self.take_lease()
             case asks.HoldsLease(number):
@@ -293,6 +306,8 @@ class World:
                 answer = yield from self.read(request.keys)
             elif isinstance(request, asks.SwapAll):
                 answer = yield from self.swap_all(request.swaps)
+            elif isinstance(request, asks.Rebuild):
+                answer = yield from self.rebuild(request)
             elif isinstance(request, asks.WriteRecord):
                 answer = yield from self.write_record(request)
             else:

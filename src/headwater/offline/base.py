@@ -218,6 +218,10 @@ class ChangesRequest:
         return SourceScope(None if after == MIN_MICROS else after, self.whole_files or frozenset(), self.only_files)
 
 
+BUDGET = 512 << 20
+"""Bytes of events of window views that are held in memory, unless a memory limit says otherwise."""
+
+
 @dataclass(frozen=True)
 class EventsRequest:
     """The events of a window version, one by one: the rows of its source and its log that have keys and times.
@@ -377,6 +381,11 @@ class OfflineEngine(OfOneProcess, ABC):
     """
 
     windows: ClassVar[bool] = False
+
+    @property
+    def budget(self) -> int:
+        """Bytes of events of window views that are held in memory; what is beyond goes to temporary files."""
+        return BUDGET
 
     @classmethod
     def open(cls, folder: Path, settings: Mapping[str, Any], observer: Observer) -> OfflineEngine:

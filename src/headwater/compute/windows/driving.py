@@ -118,8 +118,10 @@ class Driver:
                 return asks.View(end, self.history.look(end.clock, since))
             case asks.SourceKeys(_, since):
                 return self.history.new_keys(since)
-            case asks.SourceEvents(keys, source):
-                return self.history.source_events(keys, source)
+            case asks.Parts(keys, source, through):
+                return self.history.parts(keys, source, through)
+            case asks.Rebuild():
+                return self.history.rebuilt(self.version, request)
             case asks.Named(_, through):
                 return self.history.named(through)
             case asks.TakeLease():

@@ -3,26 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
 from headwater.clock import MIN_MICROS
 from headwater.compute.context import StoreContext
 from headwater.compute.inputs import with_log
-from headwater.compute.windows.requests import Batch, Due, Slice
+from headwater.compute.windows.putting import AT_ONCE
+from headwater.compute.windows.requests import Batch, Due, Rebuild, Slice, Version
 from headwater.compute.windows.statements import ByKey, Statements
+from headwater.deferred import deferred
 from headwater.errors import FormatError
+from headwater.forks import lazy
+from headwater.observer import Progress
 from headwater.offline.base import POSITION, THROUGH, EventsRequest, SourceScope
 from headwater.online.rows.windows.record import FillRecord, SourceThrough
+from headwater.online.rows.windows.row import WindowRow
 from headwater.planning.resolve import ResolvedView
-from headwater.planning.windows.events import WindowEvent
+from headwater.scratch import TempFolder
 
 if TYPE_CHECKING:
+    from headwater.compute.windows import rebuilding
     from headwater.compute.windows.listing import SourceListing
+else:
+    # what a process that only writes never needs
+    rebuilding = deferred("headwater.compute.windows.rebuilding")
 
-_LAST = 2**62
+
+class _Part(NamedTuple):
+    """What log and source have of the keys that are rebuilt now.
+
+    Attributes:
+        keys: the keys.
+        through: the log position up to which it is.
+        rows: all of them.
+    """
+
+    keys: frozenset[bytes]
+    through: int
+    rows: pa.Table
 
 
 class WindowHistory:
@@ -39,6 +61,7 @@ class WindowHistory:
         self.view = view
         self.statements = Statements(context.project, view)
         self._listing = listing
+        self._part: _Part | None = None
         self.rows = 0
         """How many rows of log and source were taken for rows online."""
 
@@ -137,14 +160,6 @@ class WindowHistory:
         until = self._listing.through.known_at
         return self._keys_in(self._events(0, source=scope, log=None, known_until=until, counted=False))
 
-    def source_events(self, keys: Sequence[bytes], source: SourceThrough) -> Mapping[bytes, list[WindowEvent]]:
-        """The statements of keys in the listing."""
-        if self._listing is None or not self._listing.has_source:
-            return {}
-        table = self._key_table(keys)
-        rows = self._events(0, keys=table, source=SourceScope(), log=None, known_until=source.known_at)
-        return self.statements.source(rows)
-
     def named(self, through: int) -> set[bytes]:
         """The keys that the source, or the log up to a position, names, by an event or a delete."""
         scope = SourceScope() if self._listing is not None and self._listing.has_source else None
@@ -152,6 +167,60 @@ class WindowHistory:
         return keys | {key for key, _ in self._deletes(0, through)}
 
     # both
+
+    def parts(self, keys: AbstractSet[bytes] | None, source: SourceThrough, through: int) -> Iterator[list[bytes]]:
+        """As `Parts` asks: history is read once, and what a part has of it is held while that is worked on."""
+        left = {key for key, _ in self._deletes(0, through)} if keys is None else set(keys)
+        table = None if keys is None else self._key_table(sorted(keys))
+        folder, given = TempFolder(), self._rows_of(table, source, through)
+        try:
+            for rows, done, total in self._rebuilder.rows.parts(given, folder.path, self._context.engine.budget):
+                _, stored = self._rebuilder.numbered(rows)
+                left.difference_update(stored)
+                self._part = _Part(frozenset(stored), through, rows)
+                yield sorted(stored)
+                self._tell(done, total)
+        finally:
+            self._part = None
+            folder.close()
+        rest = sorted(left)
+        for start in range(0, len(rest), AT_ONCE):
+            yield rest[start : start + AT_ONCE]
+
+    def _tell(self, done: int, total: int) -> None:
+        step = f"materialize {self.view.name}@{self.view.version}"
+        self._context.observer(Progress(step, done, total, unit="bytes"))
+
+    def rebuilt(self, version: Version, request: Rebuild) -> dict[bytes, WindowRow]:
+        """As `Rebuild` asks."""
+        part, through = self._part, request.end.position
+        if part is not None and part.keys.issuperset(request.keys):
+            rows = part.rows
+            if through > part.through:
+                events = self._events(
+                    through, keys=self._key_table(request.keys), source=None, log=(part.through, through)
+                )
+                rows = pa.concat_tables([rows, self._rebuilder.rows.table(events)])
+        else:
+            given = self._rows_of(self._key_table(request.keys), request.source, through)
+            rows = self._rebuilder.rows.table(given)
+        deletes: dict[bytes, tuple[int, int]] = {}
+        for key, delete in self._deletes(0, through, set(request.keys)):
+            assert delete.delete is not None
+            position, d = deletes.get(key, (0, delete.delete))
+            deletes[key] = max(position, delete.position), max(d, delete.delete)
+        made: dict[bytes, WindowRow] = self._rebuilder.rebuilt(version, request, rows, deletes)
+        return made
+
+    def _rows_of(self, keys: pa.Table | None, source: SourceThrough, through: int) -> Iterator[pa.RecordBatch]:
+        """The rows of keys in the listing, and in the log up to a position; `keys` None: of all."""
+        if self._listing is not None and self._listing.has_source:
+            yield from self._events(0, keys=keys, source=SourceScope(), log=None, known_until=source.known_at)
+        yield from self._events(through, keys=keys, source=None, log=(0, through))
+
+    @lazy
+    def _rebuilder(self) -> Any:
+        return rebuilding.Rebuilder(self.statements)
 
     def _events(
         self,

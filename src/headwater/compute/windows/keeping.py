@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import chain, count
 from typing import Any, NamedTuple
 
-from headwater.compute.windows.merging import after_fold, holds_nothing, rebuilt
+from headwater.compute.windows.merging import after_fold, holds_nothing
 from headwater.compute.windows.putting import AT_ONCE
 from headwater.compute.windows.requests import (
     Batch,
@@ -18,9 +18,10 @@ from headwater.compute.windows.requests import (
     End,
     LogEnd,
     Narrow,
+    Parts,
     Read,
+    Rebuild,
     Snapshot,
-    SourceEvents,
     Swap,
     SwapAll,
     Version,
@@ -29,7 +30,6 @@ from headwater.compute.windows.requests import (
 from headwater.online.rows.windows.codec import next_sequence
 from headwater.online.rows.windows.record import FillRecord, SourceThrough
 from headwater.online.rows.windows.row import WindowRow, blank_row
-from headwater.planning.windows.events import WindowEvent
 
 Rows = Mapping[bytes, WindowRow | DamagedRow | None]
 
@@ -72,7 +72,7 @@ class Kept(NamedTuple):
 
 
 def keep(
-    version: Version, run: Run, due: Mapping[bytes, Due], whole: AbstractSet[bytes] = frozenset()
+    version: Version, run: Run, due: Mapping[bytes, Due], whole: AbstractSet[bytes] | None = frozenset()
 ) -> Work[Kept | None]:
     """Bring the rows of keys up to the run's end, part by part.
 
@@ -80,15 +80,21 @@ def keep(
         version: the version.
         run: the run.
         due: the keys, with what a fold takes of each.
-        whole: those of them to rebuild whatever they have.
+        whole: the keys to rebuild whatever they have; None: all that the run's source and log name.
 
     Returns:
         None: another run or fill has gone further, or the epoch is another.
     """
-    keys = sorted({*due, *whole})
     low = run.end.position
-    for start in range(0, len(keys), AT_ONCE):
-        kept: Kept | None = yield from _keep(version, run, keys[start : start + AT_ONCE], due, whole)
+    parts: Iterator[Sequence[bytes]] = iter(())
+    if whole is None or len(whole) > AT_ONCE:
+        parts = yield Parts(whole, run.source, run.end.position)
+        rest = sorted(due if whole is None else due.keys() - whole)
+    else:
+        rest = sorted({*due, *whole})
+    for keys in chain(parts, (rest[start : start + AT_ONCE] for start in range(0, len(rest), AT_ONCE))):
+        redo = frozenset(keys) if whole is None else whole
+        kept: Kept | None = yield from _keep(version, run, keys, due, redo)
         if kept is None:
             return None
         run, low = replace(run, epoch=kept.epoch), min(low, kept.end.position)
@@ -196,9 +202,5 @@ def _rebuilt(version: Version, run: Run, keys: Sequence[bytes]) -> Work[dict[byt
         return {}
     # the end is read after the rows, so that no put that a row has is beyond it
     end: End = yield LogEnd()
-    log: Mapping[bytes, list[Batch]] = yield Batches(keys, 0, end.position)
-    source: Mapping[bytes, list[WindowEvent]] = yield SourceEvents(keys, run.source)
-    return {
-        key: rebuilt(version, fill=run.fill, run=run.number, end=end, log=log.get(key, ()), source=source.get(key, ()))
-        for key in keys
-    }
+    made: dict[bytes, WindowRow] = yield Rebuild(keys, run.source, end, run.fill, run.number)
+    return made

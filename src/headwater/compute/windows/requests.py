@@ -7,6 +7,7 @@ all in one.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple, TypeVar
@@ -220,18 +221,44 @@ class SourceKeys(NamedTuple):
     since: SourceThrough
 
 
-class SourceEvents(NamedTuple):
-    """The statements of keys in the listing `source`. Answer: key → its statements."""
-
-    keys: Sequence[bytes]
-    source: SourceThrough
-
-
 class Named(NamedTuple):
     """The keys that the listing `source`, or the log up to a position, names: by an event or a delete."""
 
     source: SourceThrough
     through: int
+
+
+class Parts(NamedTuple):
+    """Keys in parts that are rebuilt one after another: what log and source have of a part is read at once.
+
+    Answer: an iterator of the keys of each part.
+
+    Attributes:
+        keys: these; None: all that the listing `source`, or the log up to `through`, names.
+        source: the listing.
+        through: a log position.
+    """
+
+    keys: AbstractSet[bytes] | None
+    source: SourceThrough
+    through: int
+
+
+class Rebuild(NamedTuple):
+    """The rows of keys from history. Answer: key → its row.
+
+    Attributes:
+        keys: the keys.
+        source: the listing whose rows count.
+        end: the log's end and clock, read after the rows that these replace.
+        fill, run: of the rows.
+    """
+
+    keys: Sequence[bytes]
+    source: SourceThrough
+    end: End
+    fill: int
+    run: int
 
 
 class TakeLease(NamedTuple):

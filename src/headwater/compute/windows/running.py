@@ -188,9 +188,8 @@ def _begin_fill(anew: bool) -> Work[_Fill | None]:
 def _make_rows(version: Version, begun: _Fill) -> Work[Kept | None]:
     """The rows of all keys that log and source name, then of those with what came meanwhile."""
     view = begun.view
-    keys: set[bytes] = yield Named(view.source, view.end.position)
     whole = begun.part(begun.epoch, view.end, goes_on=begun.goes_on)
-    made: Kept | None = yield from keep(version, whole, {}, keys)
+    made: Kept | None = yield from keep(version, whole, {}, None)
     if made is None:
         return None
     end: End = yield LogEnd()

@@ -57,7 +57,8 @@ class Statements:
         self._called = event_columns(view.view.columns, self.rows.names)
 
     @lazy
-    def _conditions(self) -> Any:
+    def conditions(self) -> Any:
+        """What evaluates the version's `where` conditions."""
         return conditions.conditions(self.layout.conditions, self.view.view.columns)
 
     def stored_keys(self, table: pa.RecordBatch | pa.Table) -> list[bytes | None]:
@@ -67,13 +68,6 @@ class Statements:
             self.long |= {digested(key): key for key in keys if key is not None and len(key) > LONGEST}
             return [None if key is None else digested(key) for key in keys]
         return keys
-
-    def source(self, batches: Iterable[pa.RecordBatch]) -> dict[bytes, list[WindowEvent]]:
-        """The statements of rows of the source, by key."""
-        found: dict[bytes, list[WindowEvent]] = {}
-        for key, _, event in self._each(batches):
-            found.setdefault(key, []).append(event)
-        return found
 
     def log(self, batches: Iterable[pa.RecordBatch]) -> ByKey:
         """The batches of rows of the log, by key, each at the key's last position in it, ascending."""
@@ -123,7 +117,7 @@ class Statements:
         if not texts:
             return [frozenset()] * batch.num_rows
         sets: dict[tuple[bool, ...], frozenset[str]] = {}
-        holds = [each.tolist() for each in self._conditions.holds(batch)]
+        holds = [each.tolist() for each in self.conditions.holds(batch)]
         found = []
         for each in zip(*holds, strict=True):
             if each not in sets:

@@ -18,7 +18,7 @@ from headwater.clock import duration_micros
 from headwater.definitions.sources import Source
 from headwater.errors import Cancelled, SourceError, SpineError, UsageError
 from headwater.observer import Observer, Progress, silent
-from headwater.offline.base import HistoryRequest, ViewInput
+from headwater.offline.base import BUDGET, HistoryRequest, ViewInput
 from headwater.offline.files.local import SourceFile, local_identities
 from headwater.offline.files.queried import in_project
 from headwater.offline.join import pit
@@ -29,7 +29,7 @@ from headwater.offline.join.pit import Join
 from headwater.offline.join.placed_spine import PlacedSpine
 from headwater.offline.join.relations import BIGINT, ViewRelations, column, key_form, number, table_named
 from headwater.offline.join.spine import Seen, Spine, one_batch, open_spine
-from headwater.offline.join.windowed import BUDGET, Bounds, WindowColumns, WindowJoin
+from headwater.offline.join.windowed import Bounds, WindowColumns, WindowJoin
 from headwater.offline.join.workspace import CANCELLED, Workspace
 from headwater.planning.files import FileIdentity, moved_files
 from headwater.planning.resolve import FULL_NAMES

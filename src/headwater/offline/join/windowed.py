@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 _ROWS = 262_144
 _WORKING = 16
 """Of the budget, the share of the events of parts that are worked on together: they take some ten times as much."""
-BUDGET = 512 << 20
-"""Bytes of events that are held in memory, unless a memory limit says otherwise."""
 _PART = 8 << 20
 """Bytes of the events and spine rows of parts that are worked on together at most, unless one part alone has more."""
 _SHOWN = 10

@@ -45,6 +45,19 @@ class WindowEvent(NamedTuple):
         return max(self.event, self.created), self.from_log, self.position
 
 
+def is_hidden(known_at: Any, from_log: Any, position: Any, through: Any, delete_position: Any) -> Any:
+    """Whether a delete hides a statement, or which of many it hides: numbers, or arrays of them.
+
+    Args:
+        known_at: max(event time, created time).
+        from_log: whether the log has the statement.
+        position: its log position.
+        through: D of the delete.
+        delete_position: P of it.
+    """
+    return (known_at <= through) | (from_log & (position < delete_position))
+
+
 def event_columns(columns: Iterable[str], keys: Iterable[str]) -> dict[str, str]:
     """What the columns that a version aggregates are called in batches of events, by name.
 

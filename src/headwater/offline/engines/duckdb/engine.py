@@ -20,6 +20,7 @@ from headwater.definitions.sources import ParquetSource, Source
 from headwater.errors import ConfigError, Unavailable
 from headwater.observer import Observer, silent
 from headwater.offline.base import (
+    BUDGET,
     ChangeCounts,
     ChangesRequest,
     EventsRequest,
@@ -38,7 +39,6 @@ from headwater.offline.join.changes import run_changes
 from headwater.offline.join.events import as_rows, run_events
 from headwater.offline.join.history import PointInTimeRun
 from headwater.offline.join.source_check import value_problems
-from headwater.offline.join.windowed import BUDGET
 from headwater.offline.join.workspace import PackedLimits, Powers
 from headwater.planning.files import FileIdentity
 from headwater.scratch import TempFolder
@@ -126,12 +126,12 @@ class DuckDBEngine(OfflineEngine):
             folder=self.temp_folder,
             base=self.folder,
             files=self._files_in_place,
-            budget=self._budget,
+            budget=self.budget,
             observer=self.observer,
         )
 
     @property
-    def _budget(self) -> int:
+    def budget(self) -> int:
         """Bytes of events of window views that are held in memory: a share of the limit."""
         given = self._settings["memory_limit"]
         try:

@@ -11,7 +11,7 @@ from headwater.clock import MIN_MICROS
 from headwater.online.rows.windows.lists import RowList, add_entry, least_boundary, prune
 from headwater.online.rows.windows.stored_events import Addition, add_to_rows
 from headwater.online.rows.windows.stored_lists import Plans, StoredLists
-from headwater.planning.windows.events import WindowEvent, entry_for
+from headwater.planning.windows.events import WindowEvent, entry_for, is_hidden
 from headwater.planning.windows.layout import WindowLayout
 from headwater.planning.windows.rule import BEFORE_ALL, boundary_of
 from headwater.planning.windows.values import rank
@@ -76,7 +76,10 @@ class WindowRow(msgspec.Struct, gc=False):
 
     def hides(self, event: WindowEvent) -> bool:
         """Whether its delete hides a statement."""
-        return event.known_at <= self.deleted_through or (event.from_log and event.position < self.delete_position)
+        hidden: bool = is_hidden(
+            event.known_at, event.from_log, event.position, self.deleted_through, self.delete_position
+        )
+        return hidden
 
     def copy(self) -> WindowRow:
         """Another of the same content, to be changed."""

@@ -1,0 +1,137 @@
+"""Rows of log and source dealt into parts of whole keys, so that a run over many keys reads history once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from headwater.compute.windows.statements import ARRIVAL, CREATED, EVENT, EVENT_ID, ORIGIN, POSITION
+from headwater.offline.windows.dealt import PARTS, Dealt, groups_of_parts
+from headwater.planning.resolve import ResolvedView
+from headwater.planning.windows.digest import digests_of_bytes, digests_of_words
+from headwater.planning.windows.event_ids import event_digests
+from headwater.planning.windows.events import event_columns
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ID, HAS_ID = "__id", "__has_id"
+_PART = 24 << 20
+"""Bytes of the rows of keys that are rebuilt together at most, unless one key alone has more."""
+_WORKING = 8
+"""The share of the budget that these are: to be rebuilt they take some times as much."""
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+_TOP = np.uint64(56)
+
+
+class EventRows:
+    """Rows of events as they are kept to be rebuilt from: what batches of `OfflineEngine.events` have, ids as digests.
+
+    Args:
+        view: the version.
+        keys: the names of its join keys in batches.
+    """
+
+    def __init__(self, view: ResolvedView, keys: Sequence[str]) -> None:
+        self.keys = tuple(keys)
+        columns = view.view.columns
+        called = event_columns(columns, keys)
+        fields = [(name, key.dtype.arrow) for name, key in zip(self.keys, view.keys, strict=False)]
+        fields += [(EVENT, pa.int64()), (CREATED, pa.int64()), (ORIGIN, pa.int8())]
+        fields += [(POSITION, pa.int64()), (ARRIVAL, pa.int64()), (ID, pa.uint64()), (HAS_ID, pa.bool_())]
+        fields += [(called[name], dtype.arrow) for name, dtype in columns.items()]
+        self.schema = pa.schema(fields)
+
+    def kept(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Batches in that form, without rows with a NULL key."""
+        for batch in batches:
+            if not batch.num_rows:
+                continue
+            there = [np.asarray(batch.column(name).is_valid()) for name in self.keys if batch.column(name).null_count]
+            if there:
+                batch = batch.filter(pa.array(np.logical_and.reduce(there)))
+            given = {name: batch.column(name) for name in batch.schema.names}
+            given[ARRIVAL] = batch.column(ARRIVAL).fill_null(0)
+            given[ID], given[HAS_ID] = _ids(batch)
+            arrays = [
+                given[field.name] if given[field.name].type == field.type else given[field.name].cast(field.type)
+                for field in self.schema
+            ]
+            yield pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+    def table(self, batches: Iterable[pa.RecordBatch]) -> pa.Table:
+        """All of them."""
+        return pa.Table.from_batches(list(self.kept(batches)), self.schema)
+
+    def parts(
+        self, batches: Iterable[pa.RecordBatch], folder: Path, budget: int
+    ) -> Iterator[tuple[pa.Table, int, int]]:
+        """The rows part by part, each with whole keys.
+
+        Args:
+            batches: as `OfflineEngine.events` gives them.
+            folder: where files are made of what exceeds the budget.
+            budget: bytes that are held in memory.
+
+        Returns:
+            Of each part its rows, and how many bytes of all there are have been given, of how many.
+        """
+        dealt = Dealt(self.schema, folder, budget)
+        try:
+            for batch in self.kept(batches):
+                dealt.add(batch, self._part_of(batch))
+            dealt.finish()
+            total = sum(dealt.bytes)
+            for numbers in groups_of_parts(dealt.bytes, min(_PART, budget // _WORKING)):
+                rows = dealt.take(numbers)
+                if rows.num_rows:
+                    yield rows, sum(dealt.bytes[: numbers.stop]), total
+        finally:
+            dealt.close()
+
+    def _part_of(self, batch: pa.RecordBatch) -> NDArray[np.int64]:
+        mixed = np.zeros(batch.num_rows, np.uint64)
+        for name in self.keys:
+            mixed = mixed * _MIX + _key_digests(batch.column(name))
+        part: NDArray[np.int64] = (mixed >> _TOP).astype(np.int64)
+        return part
+
+    def numbered(self, rows: pa.Table) -> tuple[NDArray[np.int64], pa.Table]:
+        """A number for the key of each row, and the keys by their numbers."""
+        if not self.keys:
+            return np.zeros(rows.num_rows, np.int64), pa.table({"": pa.nulls(1)})
+        coded = [rows.column(name).combine_chunks().dictionary_encode() for name in self.keys]
+        coded = [each.combine_chunks() if isinstance(each, pa.ChunkedArray) else each for each in coded]
+        codes = np.asarray(coded[0].indices).astype(np.int64)
+        if len(coded) == 1:
+            return codes, pa.table({self.keys[0]: coded[0].dictionary})
+        for each in coded[1:]:
+            # no more numbers than there are rows, so that the next column's do not make them too great
+            codes = np.unique(codes * len(each.dictionary) + np.asarray(each.indices), return_inverse=True)[1]
+        _, first, numbers = np.unique(codes, return_index=True, return_inverse=True)
+        return numbers, rows.select(list(self.keys)).take(pa.array(first))
+
+
+assert 1 << 64 - int(_TOP) == PARTS
+
+
+def _ids(batch: pa.RecordBatch) -> tuple[pa.Array, pa.Array]:
+    if EVENT_ID not in batch.schema.names or batch.column(EVENT_ID).null_count == batch.num_rows:
+        return pa.array(np.zeros(batch.num_rows, np.uint64)), pa.array(np.zeros(batch.num_rows, np.bool_))
+    digests, present = event_digests(batch.column(EVENT_ID), np.asarray(batch.column(EVENT)))
+    return pa.array(digests), pa.array(present)
+
+
+def _key_digests(column: pa.Array) -> NDArray[np.uint64]:
+    if pa.types.is_string(column.type) or pa.types.is_binary(column.type):
+        texts = column.cast(pa.large_binary())
+        _, offsets, data = texts.buffers()
+        ends = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+        return digests_of_bytes(ends, np.frombuffer(data, np.uint8) if data is not None else np.zeros(0, np.uint8))
+    narrow = {pa.bool_(): pa.int8(), pa.date32(): pa.int32()}.get(column.type)
+    numbers: Any = column if narrow is None else column.cast(narrow)
+    return digests_of_words(np.asarray(numbers.cast(pa.int64())))

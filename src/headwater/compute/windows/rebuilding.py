@@ -1,0 +1,130 @@
+"""Rows of window versions from history, many keys at once: what `merging.rebuilt` says of one.
+
+The two are compared by `tests/unit/compute/windows/test_rebuilding.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from headwater.compute.windows.dealing import HAS_ID, ID, EventRows
+from headwater.compute.windows.requests import Rebuild, Version
+from headwater.compute.windows.statements import ARRIVAL, CREATED, EVENT, ORIGIN, POSITION, Statements
+from headwater.online.rows.windows.building.rows import put_events
+from headwater.online.rows.windows.row import NEVER, WindowRow, blank_row
+from headwater.planning.windows import statements as arrays
+from headwater.planning.windows.columns import Column
+from headwater.planning.windows.events import event_columns, is_hidden
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Ints = NDArray[np.int64]
+
+
+def rebuilt_rows(
+    version: Version,
+    request: Rebuild,
+    given: arrays.Statements,
+    arrival: Ints,
+    deletes: Mapping[bytes, tuple[int, int]],
+) -> dict[bytes, WindowRow]:
+    """The rows of keys.
+
+    Args:
+        version: the version.
+        request: which keys, and up to where.
+        given: their statements: of the log up to the request's end, of the source as the run listed it; `key` is the
+            index among the request's keys.
+        arrival: of each statement of the log the clock of its transaction, microseconds.
+        deletes: of keys that have any the greatest P and D (microseconds).
+    """
+    end = request.end
+    rows = [
+        blank_row(version.layout, fill=request.fill, applied_through=end.position, known_through=end.clock)
+        for _ in request.keys
+    ]
+    through, position = np.full(len(rows), NEVER, np.int64), np.zeros(len(rows), np.int64)
+    for i, key in enumerate(request.keys):
+        rows[i].run = request.run
+        if key in deletes:
+            position[i], through[i] = rows[i].delete_position, rows[i].deleted_through = deletes[key]
+    counts = ~given.from_log | (given.known_at <= np.maximum(arrival + version.tolerance, end.clock))
+    if deletes:
+        of = given.key
+        counts &= ~is_hidden(given.known_at, given.from_log, given.position, through[of], position[of])
+    index, _ = arrays.without_repeats(given, *_where(counts, given.key))
+    put_events(version.layout, rows, given if len(index) == len(given.key) else given.take(index), version.tolerance)
+    return dict(zip(request.keys, rows, strict=True))
+
+
+def _where(counts: NDArray[np.bool_], key: Ints) -> tuple[Ints, Ints]:
+    index = np.flatnonzero(counts)
+    return index, key[index]
+
+
+class Rebuilder:
+    """Rebuilds rows from tables of the rows of log and source.
+
+    Args:
+        statements: what rows of the version say.
+    """
+
+    def __init__(self, statements: Statements) -> None:
+        self._statements = statements
+        self.rows = EventRows(statements.view, statements.rows.names)
+
+    def numbered(self, rows: pa.Table) -> tuple[Ints, list[bytes]]:
+        """A number for the key of each row, and what the rows of keys are stored under, by number."""
+        numbers, keys = self.rows.numbered(rows)
+        stored = self._statements.stored_keys(keys)
+        return numbers, [key for key in stored if key is not None]
+
+    def rebuilt(
+        self, version: Version, request: Rebuild, rows: pa.Table, deletes: Mapping[bytes, tuple[int, int]]
+    ) -> dict[bytes, WindowRow]:
+        """The rows of keys.
+
+        Args:
+            version: the version.
+            request: which keys, and up to where.
+            rows: of log and source, of these keys and perhaps of others.
+            deletes: as `rebuilt_rows` takes them.
+        """
+        numbers, stored = self.numbered(rows)
+        place = {key: i for i, key in enumerate(request.keys)}
+        key = np.array([place.get(each, -1) for each in stored], np.int64)[numbers]
+        if len(key) and int(key.min()) < 0:
+            rows, key = rows.filter(pa.array(key >= 0)), key[key >= 0]
+        given, arrival = self._arrays(rows, key)
+        return rebuilt_rows(version, request, given, arrival, deletes)
+
+    def _arrays(self, rows: pa.Table, key: Ints) -> tuple[arrays.Statements, Ints]:
+        view, layout = self._statements.view, self._statements.layout
+        dtypes = view.view.columns
+        called = event_columns(dtypes, self.rows.keys)
+        columns = {name: Column.of(rows.column(called[name]), dtype) for name, dtype in dtypes.items()}
+        holds = {}
+        if layout.conditions:
+            named = rows.select([called[name] for name in dtypes]).rename_columns(list(dtypes))
+            holds = dict(zip(layout.conditions, self._statements.conditions.holds(named), strict=True))
+        has_id = np.asarray(rows.column(HAS_ID))
+        given = arrays.Statements(
+            key,
+            _numbers(rows, EVENT),
+            _numbers(rows, CREATED),
+            _numbers(rows, ORIGIN) == 1,
+            _numbers(rows, POSITION),
+            columns,
+            holds,
+            (_numbers(rows, ID), has_id) if has_id.any() else None,
+        )
+        return given, _numbers(rows, ARRIVAL)
+
+
+def _numbers(rows: pa.Table, name: str) -> Any:
+    return rows.column(name).to_numpy()
