@@ -28,6 +28,13 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)
 _TOP = np.uint64(56)
 
 
+_LOG = (
+    pa.field(ORIGIN, pa.int8()),
+    pa.field(POSITION, pa.int64()),
+    pa.field(ARRIVAL, pa.int64()),
+)
+
+
 class EventRows:
     """Rows of events as they are kept to be rebuilt from: what batches of `OfflineEngine.events` have, ids as digests.
 
@@ -40,13 +47,18 @@ class EventRows:
         self.keys = tuple(keys)
         columns = view.view.columns
         called = event_columns(columns, keys)
-        fields = [(name, key.dtype.arrow) for name, key in zip(self.keys, view.keys, strict=False)]
-        fields += [(EVENT, pa.int64()), (CREATED, pa.int64()), (ORIGIN, pa.int8())]
-        fields += [(POSITION, pa.int64()), (ARRIVAL, pa.int64()), (ID, pa.uint64()), (HAS_ID, pa.bool_())]
-        fields += [(called[name], dtype.arrow) for name, dtype in columns.items()]
-        self.schema = pa.schema(fields)
+        key_fields = [pa.field(name, key.dtype.arrow) for name, key in zip(self.keys, view.keys, strict=False)]
+        times = [pa.field(EVENT, pa.int64()), pa.field(CREATED, pa.int64())]
+        ids = [pa.field(ID, pa.uint64()), pa.field(HAS_ID, pa.bool_())] if view.view.source.event_id is not None else []
+        values = [pa.field(called[name], dtype.arrow) for name, dtype in columns.items()]
+        self._of_source = pa.schema([*key_fields, *times, *ids, *values])
+        self._of_log = pa.schema([*self._of_source, *_LOG])
 
-    def kept(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def schema(self, *, log: bool) -> pa.Schema:
+        """Of the rows; those of a source alone have no positions."""
+        return self._of_log if log else self._of_source
+
+    def kept(self, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         """Batches in that form, without rows with a NULL key."""
         for batch in batches:
             if not batch.num_rows:
@@ -55,20 +67,21 @@ class EventRows:
             if there:
                 batch = batch.filter(pa.array(np.logical_and.reduce(there)))
             given = {name: batch.column(name) for name in batch.schema.names}
-            given[ARRIVAL] = batch.column(ARRIVAL).fill_null(0)
-            given[ID], given[HAS_ID] = _ids(batch)
+            if HAS_ID in schema.names:
+                given[ID], given[HAS_ID] = _ids(batch)
             arrays = [
                 given[field.name] if given[field.name].type == field.type else given[field.name].cast(field.type)
-                for field in self.schema
+                for field in schema
             ]
-            yield pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
     def table(self, batches: Iterable[pa.RecordBatch]) -> pa.Table:
         """All of them."""
-        return pa.Table.from_batches(list(self.kept(batches)), self.schema)
+        schema = self.schema(log=True)
+        return pa.Table.from_batches(list(self.kept(batches, schema)), schema)
 
     def parts(
-        self, batches: Iterable[pa.RecordBatch], folder: Path, budget: int
+        self, batches: Iterable[pa.RecordBatch], folder: Path, budget: int, *, log: bool
     ) -> Iterator[tuple[pa.Table, int, int]]:
         """The rows part by part, each with whole keys.
 
@@ -76,13 +89,15 @@ class EventRows:
             batches: as `OfflineEngine.events` gives them.
             folder: where files are made of what exceeds the budget.
             budget: bytes that are held in memory.
+            log: whether rows of the log are among them.
 
         Returns:
             Of each part its rows, and how many bytes of all there are have been given, of how many.
         """
-        dealt = Dealt(self.schema, folder, budget)
+        schema = self.schema(log=log)
+        dealt = Dealt(schema, folder, budget)
         try:
-            for batch in self.kept(batches):
+            for batch in self.kept(batches, schema):
                 dealt.add(batch, self._part_of(batch))
             dealt.finish()
             total = sum(dealt.bytes)

@@ -172,9 +172,12 @@ class WindowHistory:
         """As `Parts` asks: history is read once, and what a part has of it is held while that is worked on."""
         left = {key for key, _ in self._deletes(0, through)} if keys is None else set(keys)
         table = None if keys is None else self._key_table(sorted(keys))
+        log = bool(self._context.log.slice(self.view.name, self.view.log_keys, through).parts)
         folder, given = TempFolder(), self._rows_of(table, source, through)
         try:
-            for rows, done, total in self._rebuilder.rows.parts(given, folder.path, self._context.engine.budget):
+            for rows, done, total in self._rebuilder.rows.parts(
+                given, folder.path, self._context.engine.budget, log=log
+            ):
                 _, stored = self._rebuilder.numbered(rows)
                 left.difference_update(stored)
                 self._part = _Part(frozenset(stored), through, rows)
@@ -200,7 +203,7 @@ class WindowHistory:
                 events = self._events(
                     through, keys=self._key_table(request.keys), source=None, log=(part.through, through)
                 )
-                rows = pa.concat_tables([rows, self._rebuilder.rows.table(events)])
+                rows = pa.concat_tables([rows, self._rebuilder.rows.table(events)], promote_options="default")
         else:
             given = self._rows_of(self._key_table(request.keys), request.source, through)
             rows = self._rebuilder.rows.table(given)

@@ -27,7 +27,7 @@ from headwater.compute.windows.requests import (
     Version,
     Work,
 )
-from headwater.online.rows.windows.codec import next_sequence
+from headwater.online.rows.windows.codec import next_sequences
 from headwater.online.rows.windows.record import FillRecord, SourceThrough
 from headwater.online.rows.windows.row import WindowRow, blank_row
 
@@ -124,12 +124,12 @@ def _keep(
         redo |= {key for key, new in made.items() if new.rebuild}
         made |= yield from _rebuilt(version, run, sorted(redo))
         swaps = []
-        for key in waiting:
-            row, new = rows[key], made[key]
-            if row is None and key in run.unnamed and holds_nothing(new):
+        before = [0 if (row := rows[key]) is None else row.sequence for key in waiting]
+        for key, sequence, after in zip(waiting, before, next_sequences(before), strict=True):
+            new = made[key]
+            if rows[key] is None and key in run.unnamed and holds_nothing(new):
                 continue
-            sequence = 0 if row is None else row.sequence
-            new.sequence = next_sequence(sequence)
+            new.sequence = after
             swaps.append(Swap(key, sequence, new, epoch))
         done: Sequence[bool] = (yield SwapAll(swaps)) if swaps else []
         waiting = [swap.key for swap, each in zip(swaps, done, strict=True) if not each]

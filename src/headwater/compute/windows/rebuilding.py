@@ -15,7 +15,7 @@ from headwater.compute.windows.dealing import HAS_ID, ID, EventRows
 from headwater.compute.windows.requests import Rebuild, Version
 from headwater.compute.windows.statements import ARRIVAL, CREATED, EVENT, ORIGIN, POSITION, Statements
 from headwater.online.rows.windows.building.rows import put_events
-from headwater.online.rows.windows.row import NEVER, WindowRow, blank_row
+from headwater.online.rows.windows.row import NEVER, WindowRow
 from headwater.planning.windows import statements as arrays
 from headwater.planning.windows.columns import Column
 from headwater.planning.windows.events import event_columns, is_hidden
@@ -44,13 +44,9 @@ def rebuilt_rows(
         deletes: of keys that have any the greatest P and D (microseconds).
     """
     end = request.end
-    rows = [
-        blank_row(version.layout, fill=request.fill, applied_through=end.position, known_through=end.clock)
-        for _ in request.keys
-    ]
+    rows = [WindowRow([], 0, request.fill, request.run, end.position, known_through=end.clock) for _ in request.keys]
     through, position = np.full(len(rows), NEVER, np.int64), np.zeros(len(rows), np.int64)
     for i, key in enumerate(request.keys):
-        rows[i].run = request.run
         if key in deletes:
             position[i], through[i] = rows[i].delete_position, rows[i].deleted_through = deletes[key]
     counts = ~given.from_log | (given.known_at <= np.maximum(arrival + version.tolerance, end.clock))
@@ -112,19 +108,21 @@ class Rebuilder:
         if layout.conditions:
             named = rows.select([called[name] for name in dtypes]).rename_columns(list(dtypes))
             holds = dict(zip(layout.conditions, self._statements.conditions.holds(named), strict=True))
-        has_id = np.asarray(rows.column(HAS_ID))
+        ids = None
+        if HAS_ID in rows.schema.names:
+            has_id = np.asarray(rows.column(HAS_ID))
+            ids = (_numbers(rows, ID), has_id) if has_id.any() else None
+        position, arrival = (_numbers(rows, name) for name in (POSITION, ARRIVAL))
+        origin = _numbers(rows, ORIGIN) == 1
         given = arrays.Statements(
-            key,
-            _numbers(rows, EVENT),
-            _numbers(rows, CREATED),
-            _numbers(rows, ORIGIN) == 1,
-            _numbers(rows, POSITION),
-            columns,
-            holds,
-            (_numbers(rows, ID), has_id) if has_id.any() else None,
+            key, _numbers(rows, EVENT), _numbers(rows, CREATED), origin, position, columns, holds, ids
         )
-        return given, _numbers(rows, ARRIVAL)
+        return given, arrival
 
 
 def _numbers(rows: pa.Table, name: str) -> Any:
-    return rows.column(name).to_numpy()
+    """A column of numbers; 0 where rows of a source do not have it."""
+    if name not in rows.schema.names:
+        return np.zeros(rows.num_rows, np.int64)
+    column = rows.column(name)
+    return (column.fill_null(0) if column.null_count else column).to_numpy()

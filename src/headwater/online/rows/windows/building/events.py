@@ -58,6 +58,7 @@ class KeyEvents:
         keys: how many keys there are.
 
     Attributes:
+        hops: without those that another divides: no boundary is a multiple of theirs alone.
         of: the statements in that order.
         starts: where the events of each key begin, and where the last ends.
         newest_event, newest_known: of each key; `NEVER` without one.
@@ -65,7 +66,7 @@ class KeyEvents:
     """
 
     def __init__(self, layout: WindowLayout, statements: Statements, keys: int) -> None:
-        self._hops = _least_hops(layout.hops)
+        self.hops = _least_hops(layout.hops)
         self.keys = keys
         order = _by_event(statements)
         key, event = statements.key[order], statements.event[order]
@@ -90,13 +91,12 @@ class KeyEvents:
     def boundary(self) -> Ints:
         """Of each event, as `rule.boundary_of` has it; without hops none is asked for."""
         event = self.of.event
-        found = [event - event % hop for hop in self._hops]
+        found = [event - event % hop for hop in self.hops]
         return np.maximum.reduce(found) if found else np.full(len(event), BEFORE_ALL, np.int64)
 
 
-def _least_hops(hops: Sequence[int]) -> list[int]:
-    """Hops without those that another divides: no boundary is a multiple of theirs alone."""
-    return [hop for hop in hops if not any(hop % other == 0 for other in hops if other < hop)]
+def _least_hops(hops: Sequence[int]) -> tuple[int, ...]:
+    return tuple(hop for hop in hops if not any(hop % other == 0 for other in hops if other < hop))
 
 
 def _by_event(statements: Statements) -> Ints:
@@ -126,6 +126,7 @@ class Chosen:
 
     def __init__(self, events: KeyEvents, column: str | None, where: str | None) -> None:
         self.events = events
+        self._records: dict[tuple[str, Any], Records] = {}
         self.column: Column | None = None if column is None else events.of.columns[column]
         takes = None if where is None else events.of.holds[where]
         if self.column is not None and not self.column.valid.all():
@@ -179,6 +180,12 @@ class Chosen:
 
     def records(self, layout: ListLayout, tolerance: int) -> Records:
         """The records of a list, by the rules of `lists.prune`."""
+        about = layout.shape, layout.bounded
+        if about not in self._records:
+            self._records[about] = self._made(layout, tolerance)
+        return self._records[about]
+
+    def _made(self, layout: ListLayout, tolerance: int) -> Records:
         if not layout.bounded:
             none = np.zeros(0, np.int64)
             return Records(none, none, Ranges(none, none), np.zeros(self.events.keys + 1, np.int64))
@@ -186,15 +193,20 @@ class Chosen:
         ends = np.append(starts[1:], len(self.key))
         begins = ends_of_windows(layout, self.events.newest_known, tolerance)
         able = boundary >= np.minimum.reduce([start for _, start in begins])[key]
-        key, boundary, starts, ends = key[able], boundary[able], starts[able], ends[able]
+        if not able.all():
+            key, boundary, starts, ends = key[able], boundary[able], starts[able], ends[able]
         first = np.ones(len(key), bool)
         first[1:] = key[1:] != key[:-1]
-        before = np.full(len(key), BEFORE_ALL, np.int64)
-        before[1:] = np.where(first[1:], BEFORE_ALL, boundary[:-1])
         selectable = np.zeros(len(key), bool)
         for hop, start in begins:
-            edge = boundary - boundary % hop
-            selectable |= (edge > before) & (edge >= start[key])
+            if (hop,) == self.events.hops:
+                # every boundary is an end of such a window
+                selectable |= boundary >= start[key]
+                continue
+            edge = boundary // hop
+            able = edge >= (start // hop)[key]
+            able[1:] &= first[1:] | (edge[1:] != edge[:-1])
+            selectable |= able
         if layout.shape == TILES:
             # where no end of a window can be between two, they are one, at the later boundary
             begin = np.flatnonzero(first | selectable)
