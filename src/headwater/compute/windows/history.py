@@ -62,6 +62,7 @@ class WindowHistory:
         self.statements = Statements(context.project, view)
         self._listing = listing
         self._part: _Part | None = None
+        self._deleted: tuple[tuple[int, int], Mapping[bytes, tuple[int, int]]] | None = None
         self.rows = 0
         """How many rows of log and source were taken for rows online."""
 
@@ -107,18 +108,28 @@ class WindowHistory:
 
     def _deletes(self, after: int, through: int, wanted: set[bytes] | None = None) -> Iterator[tuple[bytes, Batch]]:
         """(key, delete) of the tombstones in a range: of several of a key their greatest P and D are one."""
-        log, statements = self._context.log, self.statements
-        found = log.deletes_after(self.view.name, self.view.log_keys, after, through)
-        if found is not None:
-            marks = zip(found.column(POSITION).to_pylist(), found.column(THROUGH).to_pylist(), strict=True)
-            keys = statements.stored_keys(found.select(list(statements.rows.names)))
-            for key, (position, d) in zip(keys, marks, strict=True):
-                if key is not None and (wanted is None or key in wanted):
-                    yield key, Batch(position, d, delete=d)
+        for key, (position, d) in self._tombstones(after, through).items():
+            if wanted is None or key in wanted:
+                yield key, Batch(position, d, delete=d)
+        log = self._context.log
         digests = dict(log.purges_after(self.view.name, after, through))
         digests |= log.unreadable_deletes(self.view.name, after, through)
         if digests:
             yield from self._purged(digests, wanted)
+
+    def _tombstones(self, after: int, through: int) -> Mapping[bytes, tuple[int, int]]:
+        """The greatest P and D of each key; the parts of a run, most of which ask for the same range, share them."""
+        if self._deleted is not None and self._deleted[0] == (after, through):
+            return self._deleted[1]
+        statements, marks = self.statements, dict[bytes, tuple[int, int]]()
+        found = self._context.log.deletes_after(self.view.name, self.view.log_keys, after, through)
+        if found is not None:
+            keys = statements.stored_keys(found.select(list(statements.rows.names)))
+            columns = (found.column(name).to_pylist() for name in (POSITION, THROUGH))
+            marks = {key: (p, d) for key, p, d in zip(keys, *columns, strict=True) if key is not None}
+        if self._part is not None:
+            self._deleted = (after, through), marks
+        return marks
 
     def _purged(
         self, digests: Mapping[bytes, tuple[int, int]], wanted: set[bytes] | None
@@ -173,18 +184,17 @@ class WindowHistory:
         left = {key for key, _ in self._deletes(0, through)} if keys is None else set(keys)
         table = None if keys is None else self._key_table(sorted(keys))
         log = bool(self._context.log.slice(self.view.name, self.view.log_keys, through).parts)
-        folder, given = TempFolder(), self._rows_of(table, source, through)
+        folder, budget = TempFolder(), self._context.engine.budget
+        given = self._rows_of(table, source, through)
         try:
-            for rows, done, total in self._rebuilder.rows.parts(
-                given, folder.path, self._context.engine.budget, log=log
-            ):
+            for rows, done, total in self._rebuilder.rows.parts(given, folder.path, budget, log=log):
                 _, stored = self._rebuilder.numbered(rows)
                 left.difference_update(stored)
                 self._part = _Part(frozenset(stored), through, rows)
                 yield sorted(stored)
                 self._tell(done, total)
         finally:
-            self._part = None
+            self._part = self._deleted = None
             folder.close()
         rest = sorted(left)
         for start in range(0, len(rest), AT_ONCE):
