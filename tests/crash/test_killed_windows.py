@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from headwater.compute.windows import putting
 from headwater.compute.windows.driving import fill_records
 from headwater.errors import HeadwaterError
 from headwater.online.base import OnlineStore
@@ -169,10 +168,10 @@ def fill(folder: str, told: Connection) -> None:
 
 
 def keep_keys() -> None:
-    """Parts of twenty keys."""
-    from headwater.compute.windows import keeping
+    """Parts of some twenty keys."""
+    from headwater.compute.windows import dealing, rebuilding
 
-    putting.AT_ONCE = keeping.AT_ONCE = 20
+    dealing.PART, rebuilding.MOST_KEYS = 4_000, 20
 
 
 def test_a_fill_that_is_killed_goes_on_where_it_was(folder: Path) -> None:

@@ -245,8 +245,7 @@ class World:
 
     def parts(self, request: asks.Parts) -> Iterator[list[bytes]]:
         named = self.named(asks.Named(request.source, request.through)) if request.keys is None else request.keys
-        keys = sorted(named)
-        return iter([keys[start : start + 2] for start in range(0, len(keys), 2)])
+        return iter([sorted(named)] if named else [])
 
     def rebuild(self, request: asks.Rebuild) -> Generator[None, None, dict[bytes, WindowRow]]:
         """From log and source, which are read one after the other."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ID, HAS_ID = "__id", "__has_id"
-_PART = 24 << 20
+PART = 24 << 20
 """Bytes of the rows of keys that are rebuilt together at most, unless one key alone has more."""
 _WORKING = 8
 """The share of the budget that these are: to be rebuilt they take some times as much."""
@@ -101,7 +101,7 @@ class EventRows:
                 dealt.add(batch, self._part_of(batch))
             dealt.finish()
             total = sum(dealt.bytes)
-            for numbers in groups_of_parts(dealt.bytes, min(_PART, budget // _WORKING)):
+            for numbers in groups_of_parts(dealt.bytes, min(PART, budget // _WORKING)):
                 rows = dealt.take(numbers)
                 if rows.num_rows:
                     yield rows, sum(dealt.bytes[: numbers.stop]), total

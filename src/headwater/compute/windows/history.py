@@ -188,10 +188,10 @@ class WindowHistory:
         given = self._rows_of(table, source, through)
         try:
             for rows, done, total in self._rebuilder.rows.parts(given, folder.path, budget, log=log):
-                _, stored = self._rebuilder.numbered(rows)
-                left.difference_update(stored)
-                self._part = _Part(frozenset(stored), through, rows)
-                yield sorted(stored)
+                for stored, own in self._rebuilder.divided(rows):
+                    left.difference_update(stored)
+                    self._part = _Part(frozenset(stored), through, own)
+                    yield stored
                 self._tell(done, total)
         finally:
             self._part = self._deleted = None

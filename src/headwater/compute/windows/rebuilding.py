@@ -5,7 +5,8 @@ The two are compared by `tests/unit/compute/windows/test_rebuilding.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,6 +64,10 @@ def _where(counts: NDArray[np.bool_], key: Ints) -> tuple[Ints, Ints]:
     return index, key[index]
 
 
+MOST_KEYS = 10_000
+"""Keys that are rebuilt together at most."""
+
+
 class Rebuilder:
     """Rebuilds rows from tables of the rows of log and source.
 
@@ -79,6 +84,20 @@ class Rebuilder:
         numbers, keys = self.rows.numbered(rows)
         stored = self._statements.stored_keys(keys)
         return numbers, [key for key in stored if key is not None]
+
+    def divided(self, rows: pa.Table) -> Iterator[tuple[list[bytes], pa.Table]]:
+        """The rows of no more keys than are rebuilt together, with these keys, ascending."""
+        numbers, stored = self.numbered(rows)
+        if len(stored) <= MOST_KEYS:
+            yield sorted(stored), rows
+            return
+        order = sorted(range(len(stored)), key=stored.__getitem__)
+        place = np.empty(len(stored), np.int64)
+        place[order] = np.arange(len(stored))
+        piece = (place // MOST_KEYS)[numbers]
+        rows, ends = rows.take(pa.array(np.argsort(piece, kind="stable"))), np.cumsum(np.bincount(piece)).tolist()
+        for i, (start, end) in enumerate(pairwise([0, *ends])):
+            yield [stored[key] for key in order[i * MOST_KEYS : (i + 1) * MOST_KEYS]], rows.slice(start, end - start)
 
     def rebuilt(
         self, version: Version, request: Rebuild, rows: pa.Table, deletes: Mapping[bytes, tuple[int, int]]

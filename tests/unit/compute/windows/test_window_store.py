@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 import headwater as hw
+from headwater.compute.windows import dealing, history, keeping, rebuilding
 from headwater.online.stores.lmdb.store import LMDBOnlineStore
 from headwater.online.stores.memory.store import MemoryOnlineStore
 from headwater.testing import rounds
@@ -38,6 +39,19 @@ def test_rows_are_what_brute_force_says(fast_folder: Path, kind: str, files: boo
         w.store.close()
         online.close()
     assert compared > 5
+
+
+def test_rows_made_in_small_parts_are_what_brute_force_says(fast_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "AT_ONCE", 1)
+    monkeypatch.setattr(history, "AT_ONCE", 1)
+    monkeypatch.setattr(rebuilding, "MOST_KEYS", 1)
+    monkeypatch.setattr(dealing, "PART", 1)
+    for seed in range(2 * SCALE):
+        online = MemoryOnlineStore()
+        w = WindowProject(fast_folder / str(seed), online, files=seed % 2 == 0)
+        assert steps_agree(w, 100 + seed, 25) > 5
+        w.store.close()
+        online.close()
 
 
 def test_a_written_row_is_there_at_once(fast_folder: Path) -> None:

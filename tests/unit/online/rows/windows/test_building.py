@@ -6,9 +6,13 @@ import math
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headwater.definitions.aggregation import Aggregation
+from headwater.online.rows.windows import lists
+from headwater.online.rows.windows.building import pieces
 from headwater.online.rows.windows.building.rows import put_events
 from headwater.online.rows.windows.codec import encode_row
 from headwater.online.rows.windows.list_bytes import pack_list
@@ -19,9 +23,12 @@ from headwater.planning.windows.kinds import SPREAD, TOTAL
 from headwater.planning.windows.layout import WindowLayout
 from headwater.planning.windows.statements import Statements, without_repeats
 from headwater.planning.windows.values import result_array
-from tests.unit.online.rows.windows.drawn import COLUMNS, event_of, layouts, statements
+from headwater.testing.window_oracle import Statement
+from tests.unit.online.rows.windows.drawn import COLUMNS, event_of, layout_of, layouts, statements
 
 TOLERANCE = 3
+TEXTS = [("min", None), ("max", None), ("last", None), ("first_n", 2), ("last_n", 2), ("last_n_distinct", 2)]
+WIDTHS = [("20us", "2us"), (None, None)]
 
 
 def arrays_of(layout: WindowLayout, keys: list[list[WindowEvent]]) -> Statements:
@@ -112,3 +119,26 @@ def test_rows_made_at_once_are_those_made_event_by_event(data: st.DataObject, la
     ]
     for row, events in zip(built(layout, keys), keys, strict=True):
         assert_same(layout, row, one_by_one(layout, events), events)
+
+
+@given(st.lists(statements(), min_size=1, max_size=3), st.data())
+def test_what_exceeds_a_bound_is_left_out_as_event_by_event(rows: list[list[Statement]], data: st.DataObject) -> None:
+    made = []
+    for width, hop in WIDTHS:
+        made += [Aggregation("s", function, width, hop=hop, n=n, name=f"{function} {width}") for function, n in TEXTS]
+        made.append(Aggregation("n", "quantile", width, hop=hop, q=0.5, name=f"q {width}"))
+        made.append(Aggregation("n", "count_distinct", width, hop=hop, max_distinct=16, name=f"d {width}"))
+    layout = layout_of(made)
+    long = data.draw(st.sets(st.integers(0, 9)))
+    keys = [
+        [
+            event._replace(values=event.values | {"s": "x" * 1_100} if i in long else event.values)
+            for i, event in enumerate(map(event_of, each))
+        ]
+        for each in rows
+    ]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(lists, "MOST_BINS", 2)
+        patched.setattr(pieces, "MOST_BINS", 2)
+        for row, events in zip(built(layout, keys), keys, strict=True):
+            assert encode_row(layout, row) == encode_row(layout, one_by_one(layout, events))
