@@ -46,7 +46,7 @@ def test_rows_made_in_small_parts_are_what_brute_force_says(fast_folder: Path, m
     monkeypatch.setattr(history, "AT_ONCE", 1)
     monkeypatch.setattr(rebuilding, "MOST_KEYS", 1)
     monkeypatch.setattr(dealing, "PART", 1)
-    for seed in range(2 * SCALE):
+    for seed in range(rounds(2, simplest=False)):
         online = MemoryOnlineStore()
         w = WindowProject(fast_folder / str(seed), online, files=seed % 2 == 0)
         assert steps_agree(w, 100 + seed, 25) > 5
