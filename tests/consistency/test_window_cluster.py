@@ -31,6 +31,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
 
 @pytest.fixture
 def online(cluster: RedisCluster) -> Iterator[OnlineStore]:
+    cluster.wait_agreed()
     for node in cluster.shards:
         node.client.flushall()
     store = RedisOnlineStore(cluster.url)

@@ -91,12 +91,12 @@ print("done")
 def test_a_process_that_is_interrupted_again_and_again_goes_on_and_ends(request, tmp_path, kind):
     make_project(tmp_path)
     online = registry = ""
-    # each of six works is interrupted four times
-    rounds = 24 if SCALE == 1 else 150
+    # each of six works is interrupted twice
+    rounds = 12 if SCALE == 1 else 150
     if kind == "memory":
         online, registry = "memory:", "sqlite://"
     elif kind == "dynamodb":
-        online, rounds = request.getfixturevalue("dynamodb_server").url(timeout=20), 12 if SCALE == 1 else 40
+        online, rounds = request.getfixturevalue("dynamodb_server").url(timeout=20), 6 if SCALE == 1 else 40
     elif kind != "lmdb":
         server = request.getfixturevalue("redis_server")
         server.client.flushall()

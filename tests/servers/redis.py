@@ -452,6 +452,7 @@ class RedisCluster(Closing):
 
         wait_until(done, f"{heir} to take over from {primary}", 60)
         wait_until(lambda: primary.told("replication")["role"] == "slave", f"{primary} to follow {heir}", 60)
+        self.wait_agreed(heir)
 
     def owner(self, slot: int) -> RedisServer:
         """The primary that has a slot."""
@@ -497,9 +498,31 @@ class RedisCluster(Closing):
 
     def move(self, slots: Sequence[int], to: RedisServer) -> None:
         """Move slots with their keys, one after the other, as `redis-cli --cluster reshard` does."""
+        self.wait_agreed()
         for slot in slots:
             self.begin_move(slot, to)
             self.end_move(slot, to)
+
+    def wait_agreed(self, *primaries: RedisServer) -> None:
+        """Wait, a second at most where nothing is slow, until every node has heard of these primaries' latest epochs.
+
+        A slot that is given back before that may end up with nobody: the one that takes it does not raise its epoch
+        above one that it has not heard of, and believes an older message of the other, which has given it back.
+        """
+
+        def agreed() -> bool:
+            epochs = {
+                _id(node): _cluster_info(node).partition("cluster_my_epoch:")[2].split()[0]
+                for node in primaries or self.shards
+            }
+            for node in self.nodes:
+                lines = map(str.split, _text(node.client.execute_command("CLUSTER", "NODES")).splitlines())
+                known = {line[0]: line[6] for line in lines}
+                if not epochs.items() <= known.items():
+                    return False
+            return True
+
+        wait_until(agreed, "every node to know the latest epochs", 60)
 
     def move_all(self, source: RedisServer, to: RedisServer) -> None:
         """Move every slot of a primary: those with keys one by one, the others at once."""
@@ -569,7 +592,7 @@ def _setslot(node: RedisServer, slot: int, *state: str) -> None:
 
 
 def _cluster_info(node: RedisServer) -> str:
-    return str(node.client.execute_command("CLUSTER", "INFO"))
+    return _text(node.client.execute_command("CLUSTER", "INFO"))
 
 
 def _text(value: bytes | str) -> str:

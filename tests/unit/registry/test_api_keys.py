@@ -30,7 +30,8 @@ def test_a_key_is_shown_once_and_kept_as_a_digest(keys: APIKeys) -> None:
     key, made = keys.create("web", ["read"], views=["weather*"], services=["m_*"], expires_at=NOON + timedelta(days=9))
     assert keys.all() == [made] and made.digest == digest_of(key) and key.startswith(f"hw_{made.id}_")
     assert (made.name, made.scopes, made.views, made.services) == ("web", {"read"}, ("weather*",), ("m_*",))
-    assert key.rpartition("_")[2] not in repr(made) and len(key) >= 58
+    # the secret may have underscores itself
+    assert key.removeprefix(f"hw_{made.id}_") not in repr(made) and len(key) >= 58
     assert key_id(key) == made.id and is_key(key, made)
     other, _ = keys.create("other", ["read"])
     assert not is_key(other, made) and not is_key(key, None) and not is_key(key[:-1] + "x", made)

@@ -188,7 +188,7 @@ def time_of_row(folder: Path, source: Source, **sources: Any) -> datetime:
     ("kind", "inner", "outer"),
     share(
         product(["parquet", "nanoseconds", "csv", "json", "memory", "query"], [None, "UTC", NEW_YORK], [None, BERLIN]),
-        2,
+        3,
     ),
 )
 def test_the_tables_of_a_query_have_a_zone_of_their_own(

@@ -28,6 +28,7 @@ def cluster(tmp_path_factory):
 
 @pytest.fixture
 def store(cluster):
+    cluster.wait_agreed()
     for node in cluster.shards:
         node.client.flushall()
     store = RedisOnlineStore(cluster.url)
