@@ -19,6 +19,9 @@ from contextlib import suppress
 import pytest
 from hypothesis import settings
 
+from headwater.testing import SCALE
+from tests.matrices import in_share
+
 pytest_plugins = [
     "tests.duckdb_instances",
     "tests.servers.dynamodb",
@@ -55,6 +58,15 @@ def _make_files_in_memory() -> None:
             # of the processes that tests start too
             os.environ["TMPDIR"] = _MEMORY
             tempfile.tempdir = None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out cases of tests that are marked `one_in(n)`; a longer search has them all."""
+    if SCALE == 1:
+        left_out = [item for item in items if not in_share(item)]
+        if left_out:
+            config.hook.pytest_deselected(items=left_out)
+            items[:] = [item for item in items if item not in set(left_out)]
 
 
 def pytest_collection_finish() -> None:

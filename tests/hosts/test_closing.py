@@ -8,7 +8,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +15,15 @@ import pytest
 
 import headwater as hw
 from headwater.errors import HeadwaterError, Unavailable
-from headwater.testing import SCALE
 from tests.hosts.forking import EVENTS, FEATURES, PROFILES, USER, Work, make_project
-from tests.matrices import share
 from tests.servers.waiting import at_most
+
+pytestmark = pytest.mark.one_in(2)
 
 Open = Callable[[], hw.FeatureStore]
 
 
-STORES = ["lmdb", "memory", "redis on postgresql", "dynamodb"]
-# a stream of history is the engine's and the log's: of the stores none has a part in it
-OF_ANY_STORE = pytest.mark.parametrize("open_store", STORES if SCALE > 1 else STORES[2:3], indirect=True)
-
-
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=["lmdb", "memory", "redis on postgresql", "dynamodb"])
 def open_store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
     """Opens a store that has its definitions and rows; temporary files go below the test's folder."""
     make_project(tmp_path)
@@ -106,7 +100,7 @@ def read_in_time(reader: Any) -> None:
         raise Unavailable
 
 
-@pytest.mark.parametrize(("open_store", "after"), share(product(STORES, [0.0, 0.3]), 2), indirect=["open_store"])
+@pytest.mark.parametrize("after", [0.0, 0.3])
 def test_calls_under_way_at_a_close_end_or_say_that_it_was_closed(open_store, after):
     store = open_store()
     work, reader = Work(store), store.prepare(FEATURES)
@@ -158,7 +152,8 @@ def test_several_threads_may_close_at_once(open_store):
     assert own_threads() == set()
 
 
-@OF_ANY_STORE
+# a stream of history is the engine's and the log's: the store has no part in it
+@pytest.mark.one_in(4)
 def test_a_stream_that_is_left_early_or_fails_in_its_consumer_leaves_nothing(open_store):
     with open_store() as store:
         for left in ("broken off", "dropped", "failed"):
@@ -179,7 +174,7 @@ def test_a_stream_that_is_left_early_or_fails_in_its_consumer_leaves_nothing(ope
     assert own_threads() == set()
 
 
-@OF_ANY_STORE
+@pytest.mark.one_in(4)
 def test_a_stream_that_outlives_its_store_says_that_it_was_closed(open_store):
     store = open_store()
     batches = store.get_historical_features(None, FEATURES, at="2027-01-01").to_batches(3)

@@ -45,6 +45,7 @@ def local(tmp_path: Path) -> Iterator[hw.FeatureStore]:
         yield made
 
 
+@pytest.mark.one_in(2, turn=0)
 def test_parent_child_and_grandchild_go_on_while_threads_do_everything(store):
     work = Work(store)
 
@@ -64,6 +65,7 @@ def test_parent_child_and_grandchild_go_on_while_threads_do_everything(store):
     work.all()
 
 
+@pytest.mark.one_in(2, turn=0)
 def test_parent_and_child_go_on_where_a_program_forks_without_telling_python(store):
     work = Work(store)
     work.all()
@@ -96,6 +98,7 @@ def test_a_store_that_was_not_used_before_such_a_fork_is_each_process_own(tmp_pa
         Work(store).all()
 
 
+@pytest.mark.one_in(2, turn=1)
 def test_a_child_of_such_a_fork_beside_busy_threads_goes_on_or_says_that_it_was_forked(store):
     work = Work(store)
 

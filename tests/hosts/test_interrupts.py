@@ -87,6 +87,7 @@ print("done")
 """
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("kind", ["lmdb", "memory", "redis on postgresql", "dynamodb"])
 def test_a_process_that_is_interrupted_again_and_again_goes_on_and_ends(request, tmp_path, kind):
     make_project(tmp_path)

@@ -30,6 +30,8 @@ from headwater.errors import UsageError
 from tests.children import Child
 from tests.hosts.forking import EVENTS, FEATURES, KEYS, PROFILES, SECONDS, T0, USER, Work, busy, make_project
 
+pytestmark = pytest.mark.one_in(2)
+
 _store: hw.FeatureStore | None = None
 """The store that a pool's workers inherit, as a module of a user's would hold it."""
 

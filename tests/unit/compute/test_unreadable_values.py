@@ -111,6 +111,7 @@ BAD_COLUMNS = {
 }
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(("name", "value"), [(n, v) for n, values in BAD_VALUES.items() for v in values])
 @pytest.mark.parametrize("to", ["both", "offline", "online"])
 def test_a_bad_value_is_refused_by_its_row_and_the_others_are_written(
@@ -125,6 +126,7 @@ def test_a_bad_value_is_refused_by_its_row_and_the_others_are_written(
     assert store.write("profile", rows, to=to, errors="report").applied == 2
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(("name", "column"), [(n, c) for n, columns in BAD_COLUMNS.items() for c in columns])
 @pytest.mark.parametrize("to", ["both", "offline", "online"])
 def test_a_bad_value_in_a_column_of_arrow_too(store: hw.FeatureStore, name: str, column: pa.Array, to: str) -> None:

@@ -213,6 +213,7 @@ def test_an_acknowledged_delete_holds_whatever_is_called_first(
     store.close()
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("restore", [rename_in_place, copy_over, on_a_server])
 @pytest.mark.parametrize("by", ["write", "read"])
 def test_a_session_that_has_seen_what_a_restore_lost_says_so_once(

@@ -136,6 +136,7 @@ def same_pandas(frame):
     return frame.rename(columns={"value": "same"})
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("function", [same_rows, same_numpy, same_arrow, same_pandas], ids=lambda f: f.mode)
 def test_every_dtype_goes_through_every_mode(function, dtype):

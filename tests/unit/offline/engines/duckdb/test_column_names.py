@@ -79,6 +79,7 @@ def read_both_roads(source: hw.Source, names: list[str], more: dict[str, Any] | 
     return found
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("asked", [True, False])
 def test_names_that_an_engine_uses_are_ordinary_columns(kind: str, asked: bool, tmp_path: Path) -> None:
