@@ -24,6 +24,7 @@ from tests.matrices import in_share
 
 pytest_plugins = [
     "tests.duckdb_instances",
+    "tests.made_databases",
     "tests.servers.dynamodb",
     "tests.servers.postgres",
     "tests.servers.redis",
