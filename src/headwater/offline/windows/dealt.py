@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PARTS = 256
+"""A power of two."""
 _STEPS = 8
 
 
@@ -125,13 +126,13 @@ def _plain(column: pa.Array) -> bool:
 
 def part_of(keys: NDArray[Any]) -> NDArray[Any]:
     """The part of each key, by its number, which says nothing about the key."""
-    return keys % PARTS
+    return keys & (PARTS - 1)
 
 
 def local_keys(given: NDArray[Any], numbers: range) -> NDArray[np.int64]:
     """The keys of some parts numbered among themselves."""
     keys = given.astype(np.int64)
-    return keys // PARTS * len(numbers) + (keys % PARTS - numbers.start)
+    return keys // PARTS * len(numbers) + ((keys & (PARTS - 1)) - numbers.start)
 
 
 def groups_of_parts(bytes_of: list[int], most: int) -> Iterator[range]:

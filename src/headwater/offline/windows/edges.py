@@ -49,7 +49,8 @@ def boundaries(events: Ints, hops: Sequence[int]) -> Ints:
 
 
 def _floored(times: Ints, hop: int) -> Ints:
-    return times - times % hop
+    # several times as fast as a remainder
+    return times // hop * hop
 
 
 def _exact(function: object, times: Ints) -> Ints:

@@ -112,7 +112,9 @@ def _counted(layout: WindowLayout, statements: Statements, groups: Groups, *, as
         event, known = event[index], known[index]
     boundary = edges.boundaries(event, layout.hops)
     order = in_order(groups.count, group, boundary, known)
-    return Counted(statements, groups.count, index[order], group[order], boundary[order], known[order])
+    # where each statement counts once, its number is its index
+    index = index[order] if groups.divided or statements.ids is not None else order
+    return Counted(statements, groups.count, index, group[order], boundary[order], known[order])
 
 
 def in_order(groups: int, group: Ints, boundary: Ints, known: Ints) -> Ints:

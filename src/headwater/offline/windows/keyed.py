@@ -37,19 +37,24 @@ class Keyed:
         """`of` pairs whose times are kept."""
         if self._ranks is not None:
             return self.of(groups, times)
-        return groups * self._span + (times - self._least)
+        return self._stamps(groups, times - self._least)
 
     def of(self, groups: Ints, times: Ints) -> Ints:
         """The integer before which exactly the kept pairs with a lesser group, or a lesser time, have theirs."""
         if self._ranks is not None:
             return groups * self._span + np.searchsorted(self._ranks, times)
-        return groups * self._span + (np.clip(times, self._least, self._greatest + 1) - self._least)
+        return self._stamps(groups, np.clip(times, self._least, self._greatest + 1) - self._least)
 
     def after(self, groups: Ints, times: Ints) -> Ints:
         """The integer before which exactly the kept pairs up to this one have theirs."""
         if self._ranks is not None:
             return groups * self._span + np.searchsorted(self._ranks, times, side="right")
-        return groups * self._span + (np.clip(times, self._least - 1, self._greatest) + 1 - self._least)
+        return self._stamps(groups, np.clip(times, self._least - 1, self._greatest) + (1 - self._least))
+
+    def _stamps(self, groups: Ints, places: Ints) -> Ints:
+        stamps = groups * self._span
+        stamps += places
+        return stamps
 
     def times(self, stamps: Ints) -> Ints:
         """The times of integers that `of` gave for kept pairs."""

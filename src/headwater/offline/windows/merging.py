@@ -28,8 +28,8 @@ class Sums:
     def none(self, size: int) -> State:
         return (np.zeros(size),)
 
-    def merged(self, left: State, right: State) -> State:
-        return (left[0] + right[0],)  # type: ignore[operator]
+    def merged(self, left: State, right: State, out: State | None = None) -> State:
+        return (np.add(left[0], right[0], out=None if out is None else out[0]),)
 
     def scanned(self, state: State) -> State:
         return (np.cumsum(state[0], axis=1),)
@@ -51,7 +51,7 @@ class Spreads:
     def none(self, size: int) -> State:
         return np.zeros(size), np.zeros(size), np.zeros(size)
 
-    def merged(self, left: State, right: State) -> State:
+    def merged(self, left: State, right: State, out: State | None = None) -> State:
         a, b = _floats(left), _floats(right)
         count = a[0] + b[0]
         share = np.divide(b[0], count, out=np.zeros_like(count), where=count > 0)
@@ -59,7 +59,12 @@ class Spreads:
         empty = a[0] == 0
         distance = np.where(empty | (b[0] == 0), 0.0, b[1] - a[1])
         mean = np.where(empty, b[1], a[1] + distance * share)
-        return count, mean, a[2] + b[2] + distance * distance * (a[0] * share)
+        found: State = count, mean, a[2] + b[2] + distance * distance * (a[0] * share)
+        if out is None:
+            return found
+        for values, new in zip(out, found, strict=True):
+            values[...] = new
+        return out
 
     def scanned(self, state: State) -> State:
         values = _floats(state)[1]
@@ -97,8 +102,8 @@ class Extremes:
     def none(self, size: int) -> State:
         return (np.full(size, self._identity, self._values.dtype),)
 
-    def merged(self, left: State, right: State) -> State:
-        return (self._function(left[0], right[0]),)
+    def merged(self, left: State, right: State, out: State | None = None) -> State:
+        return (self._function(left[0], right[0], out=None if out is None else out[0]),)
 
     def scanned(self, state: State) -> State:
         return (self._function.accumulate(state[0], axis=1),)

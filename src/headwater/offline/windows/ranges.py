@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -36,8 +36,8 @@ class Merging(Protocol):
         """The state of no events, `size` times."""
         ...
 
-    def merged(self, left: State, right: State) -> State:
-        """The states of two sets each that have no event in common."""
+    def merged(self, left: State, right: State, out: State | None = None) -> State:
+        """The states of two sets each that have no event in common; `out`: where they go, one of the two perhaps."""
         ...
 
     def scanned(self, state: State) -> State:
@@ -56,49 +56,63 @@ class Table:
 
     def __init__(self, tiles: Tiles, merging: Merging, state: State) -> None:
         self._merging, self._each = merging, state
-        pad = merging.none(tiles.count * TILE - tiles.size)
-        padded = [np.concatenate(each) if len(each[1]) else each[0] for each in zip(state, pad, strict=True)]
         # one position of all tiles after the other, so that whole columns are merged
-        columns = [np.ascontiguousarray(values.reshape(tiles.count, TILE).T) for values in padded]
-        places: list[State] = [tuple(values[i] for values in columns) for i in range(TILE)]
-        begins, ends = [places[0]], [places[-1]]
+        self._begins = tuple(_by_place(values, tiles.count) for values in state)
+        if tiles.size % TILE:
+            for values, none in zip(self._begins, merging.none(1), strict=True):
+                values[tiles.size % TILE :, -1] = none
+        self._ends = tuple(values.copy() for values in self._begins)
         for i in range(1, TILE):
-            begins.append(merging.merged(begins[-1], places[i]))
-            ends.append(merging.merged(places[-1 - i], ends[-1]))
-        totals = _joined([begins[-1], merging.none(tiles.blocks - tiles.count)])
-        self._blocks = (self._blocks_overlapping if merging.overlapping else self._blocks_apart)(tiles, totals)
-        self._begins, self._ends = _joined(begins), _joined(ends[::-1])
+            begin, end = _row(self._begins, i), _row(self._ends, TILE - 1 - i)
+            merging.merged(_row(self._begins, i - 1), begin, begin)
+            merging.merged(end, _row(self._ends, TILE - i), end)
+        self._blocks = (self._blocks_overlapping if merging.overlapping else self._blocks_apart)(tiles)
+        self._begins, self._ends = _flat(self._begins), _flat(self._ends)
 
-    def _blocks_apart(self, tiles: Tiles, totals: State) -> State:
+    def _blocks_apart(self, tiles: Tiles) -> State:
         """From each tile to the middle of its block of 2, 4, 8, … tiles; to both ends of the largest; of nothing."""
-        merging = self._merging
-        begins, ends = totals, tuple(values.copy() for values in totals)
-        rows: list[State] = []
-        for level, second in enumerate(tiles.second_halves):
-            rows.append(tuple(np.where(second, b, e) for b, e in zip(begins, ends, strict=True)))
+        merging, totals = self._merging, _row(self._begins, -1)
+        count = tiles.levels + 2 * tiles.divided
+        blocks = merging.none(count * tiles.blocks + 1)
+        rows = tuple(values[:-1].reshape(count, tiles.blocks) for values in blocks)
+        begins, ends = merging.none(tiles.blocks), merging.none(tiles.blocks)
+        for values, more, total in zip(begins, ends, totals, strict=True):
+            values[: tiles.count] = more[: tiles.count] = total
+        for level in range(tiles.levels):
             half = 1 << level
             before, after = _halves(begins, half)
             left, right = _halves(ends, half)
+            for values, b, e in zip(rows, after, left, strict=True):
+                shaped = values[level].reshape(-1, 2, half)
+                shaped[:, 0], shaped[:, 1] = e, b
             last, first = (tuple(v[:, -1:].copy() for v in before), tuple(v[:, :1].copy() for v in right))
             # of small blocks the same position of all at once
             for step in (slice(i, i + 1) for i in range(half)) if half < TILE else (slice(None),):
-                for to, others in ((after, last), (left, first)):
-                    old = tuple(v[:, step] for v in to)
-                    new = merging.merged(others, old) if to is after else merging.merged(old, others)
-                    for values, merged in zip(old, new, strict=True):
-                        values[...] = merged
-        return _joined([*rows, *((ends, begins) if tiles.divided else ()), merging.none(1)])
+                begin, end = (tuple(v[:, step] for v in each) for each in (after, left))
+                merging.merged(last, begin, begin)
+                merging.merged(end, first, end)
+        if tiles.divided:
+            for values, b, e in zip(rows, begins, ends, strict=True):
+                values[-2], values[-1] = e, b
+        return blocks
 
-    def _blocks_overlapping(self, tiles: Tiles, totals: State) -> State:
+    def _blocks_overlapping(self, tiles: Tiles) -> State:
         """Of 1, 2, 4, … tiles from each on, as far as there are any; of nothing."""
-        merging = self._merging
-        rows = [totals]
+        merging, totals = self._merging, _row(self._begins, -1)
+        count = max(1, tiles.levels)
+        blocks = merging.none(count * tiles.blocks + 1)
+        rows = tuple(values[:-1].reshape(count, tiles.blocks) for values in blocks)
+        for values, total in zip(rows, totals, strict=True):
+            values[0, : tiles.count] = total
         for level in range(1, tiles.levels):
             half = 1 << (level - 1)
-            later = tuple(values[half:] for values in rows[-1])
-            merged = merging.merged(tuple(values[:-half] for values in rows[-1]), later)
-            rows.append(_joined([merged, tuple(values[-half:] for values in rows[-1])]))
-        return _joined([*rows, merging.none(1)])
+            merged = tuple(values[level, :-half] for values in rows)
+            merging.merged(
+                *(tuple(v[level - 1, part] for v in rows) for part in (slice(-half), slice(half, None))), merged
+            )
+            for values in rows:
+                values[level, -half:] = values[level - 1, -half:]
+        return blocks
 
     def of(self, pieces: Pieces, size: int) -> State:
         """The state of each range."""
@@ -124,14 +138,28 @@ class Table:
         return total
 
 
+def _by_place(values: NDArray[Any], tiles: int) -> NDArray[Any]:
+    """The values of events, a row for each position in a tile; whole tiles alone are filled."""
+    found = np.empty((TILE, tiles), values.dtype)
+    whole = len(values) // TILE
+    found[:, :whole] = values[: whole * TILE].reshape(whole, TILE).T
+    if whole < tiles:
+        found[: len(values) - whole * TILE, whole] = values[whole * TILE :]
+    return found
+
+
+def _row(state: State, row: int) -> State:
+    return tuple(values[row] for values in state)
+
+
+def _flat(state: State) -> State:
+    return tuple(values.ravel() for values in state)
+
+
 def _halves(state: State, half: int) -> tuple[State, State]:
     """The first and the second halves of all blocks, as views."""
     shaped = [values.reshape(-1, 2, half) for values in state]
     return tuple(values[:, 0] for values in shaped), tuple(values[:, 1] for values in shaped)
-
-
-def _joined(states: Sequence[State]) -> State:
-    return tuple(np.concatenate(each) for each in zip(*states, strict=True))
 
 
 def _at(state: State, index: Ints) -> State:
