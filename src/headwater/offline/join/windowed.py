@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _ROWS = 262_144
 _WORKING = 16
 """Of the budget, the share of the events of parts that are worked on together: they take some ten times as much."""
-_PART = 8 << 20
+_PART = 4 << 20
 """Bytes of the events and spine rows of parts that are worked on together at most, unless one part alone has more."""
 _SHOWN = 10
 _SPINE = pa.schema([("n", pa.int32()), ("rn", pa.int64()), ("t", pa.int64())])

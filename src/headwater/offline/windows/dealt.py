@@ -48,7 +48,7 @@ class Dealt:
         """
         if not batch.num_rows:
             return
-        order = np.argsort(part.astype(np.uint16), kind="stable")
+        order = _by_part(part, self._parts)
         ends = np.cumsum(np.bincount(part, minlength=self._parts))
         for first in range(0, self._parts, self._together):
             numbers = range(first, min(first + self._together, self._parts))
@@ -118,6 +118,16 @@ def _taken(batch: pa.RecordBatch, order: NDArray[np.int64]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
 
+def _by_part(part: NDArray[Any], parts: int) -> NDArray[np.int64]:
+    """The rows by part, in order: parts and rows sorted as single numbers, which is faster than a stable sort."""
+    bits = len(part).bit_length()
+    form: Any = np.uint32 if parts << bits < 2**32 else np.uint64
+    stamps = (part.astype(form) << form(bits)) | np.arange(len(part), dtype=form)
+    stamps.sort()
+    order: NDArray[np.int64] = (stamps & form((1 << bits) - 1)).astype(np.int64)
+    return order
+
+
 def _plain(column: pa.Array) -> bool:
     kind = column.type
     number = pa.types.is_primitive(kind) and not pa.types.is_boolean(kind) and not pa.types.is_temporal(kind)
@@ -131,8 +141,9 @@ def part_of(keys: NDArray[Any]) -> NDArray[Any]:
 
 def local_keys(given: NDArray[Any], numbers: range) -> NDArray[np.int64]:
     """The keys of some parts numbered among themselves."""
-    keys = given.astype(np.int64)
-    return keys // PARTS * len(numbers) + ((keys & (PARTS - 1)) - numbers.start)
+    keys = given // PARTS * len(numbers)
+    keys += part_of(given) - numbers.start
+    return keys.astype(np.int64)
 
 
 def groups_of_parts(bytes_of: list[int], most: int) -> Iterator[range]:

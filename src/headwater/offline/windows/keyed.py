@@ -49,7 +49,7 @@ class Keyed:
         """The integer before which exactly the kept pairs up to this one have theirs."""
         if self._ranks is not None:
             return groups * self._span + np.searchsorted(self._ranks, times, side="right")
-        return self._stamps(groups, np.clip(times, self._least - 1, self._greatest) + (1 - self._least))
+        return self._stamps(groups, np.clip(times, self._least - 1, self._greatest) + 1 - self._least)
 
     def _stamps(self, groups: Ints, places: Ints) -> Ints:
         stamps = groups * self._span

@@ -106,10 +106,8 @@ class Table:
             values[0, : tiles.count] = total
         for level in range(1, tiles.levels):
             half = 1 << (level - 1)
-            merged = tuple(values[level, :-half] for values in rows)
-            merging.merged(
-                *(tuple(v[level - 1, part] for v in rows) for part in (slice(-half), slice(half, None))), merged
-            )
+            left, right = (tuple(v[level - 1, part] for v in rows) for part in (slice(-half), slice(half, None)))
+            merging.merged(left, right, tuple(values[level, :-half] for values in rows))
             for values in rows:
                 values[level, -half:] = values[level - 1, -half:]
         return blocks
