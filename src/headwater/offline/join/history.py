@@ -62,6 +62,7 @@ class PointInTimeRun:
         base: the project's folder.
         files: what identifies the files of a source that statements read where they are.
         budget: bytes of events of window views that are held in memory.
+        at_once: how many parts of a window view are aggregated at once.
         observer: told how far window views are.
     """
 
@@ -74,10 +75,12 @@ class PointInTimeRun:
         base: Path,
         files: Callable[[Source], Sequence[FileIdentity]] = lambda _: (),
         budget: int = BUDGET,
+        at_once: int = 1,
         observer: Observer = silent,
     ) -> None:
         self._request = request
-        self._folder, self._budget, self._observer = folder, budget, observer
+        self._folder, self._observer = folder, observer
+        self._budget, self._at_once = budget, at_once
         self._files = files
         self._workspace = workspace
         self._keys: dict[str, DType] = {}
@@ -362,7 +365,7 @@ class PointInTimeRun:
             def tell(done: int, total: int) -> None:
                 self._observer(Progress(step, 100 * done // max(1, total), 100, "%"))
 
-            bounds = Bounds(folder, self._budget, rows, self._check_cancelled, tell)
+            bounds = Bounds(folder, self._budget, rows, self._at_once, self._check_cancelled, tell)
             windows = WindowJoin(space, label, part.input, part.join, [f.name for f in features], seen.rows, bounds)
             windows.run()
             self._observer(Progress(step, 100, 100, "%", finished=True))

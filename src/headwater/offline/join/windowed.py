@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +24,8 @@ from headwater.offline.windows.answers import presence_of
 from headwater.offline.windows.dealt import Dealt, groups_of_parts, local_keys, part_of
 from headwater.offline.windows.events import Deletes
 from headwater.offline.windows.gathered import OVERFLOWN, Gathered
-from headwater.offline.windows.kernel import NO_EVENT, part_answer
+from headwater.offline.windows.kernel import NO_EVENT, PartAnswer, part_answer
+from headwater.offline.windows.memory import give_back
 from headwater.planning.windows.columns import Column
 from headwater.planning.windows.conditions import conditions
 from headwater.planning.windows.event_ids import event_digests
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
 _ROWS = 262_144
 _WORKING = 16
 """Of the budget, the share of the events of parts that are worked on together: they take some ten times as much."""
+AT_ONCE = 2
+"""How many parts are aggregated at once at most."""
 _PART = 4 << 20
 """Bytes of the events and spine rows of parts that are worked on together at most, unless one part alone has more."""
 _SHOWN = 10
@@ -55,6 +60,7 @@ class Bounds:
         folder: for temporary files, gone with the run.
         budget: bytes of events, and of answers, that are held in memory.
         rows: how many rows of the answer are asked for at once.
+        at_once: how many parts are aggregated at once, each on a thread.
         check: raises where the run was cancelled.
         tell: told how many bytes of events are aggregated, and how many there are.
     """
@@ -62,8 +68,24 @@ class Bounds:
     folder: Path
     budget: int
     rows: int
+    at_once: int
     check: Callable[[], None]
     tell: Callable[[int, int], None]
+
+
+class _Part(NamedTuple):
+    """Some parts that are worked on together.
+
+    Attributes:
+        numbers: which they are.
+        spine, events: their rows.
+        large: whether they take so much memory that nothing else is worked on meanwhile.
+    """
+
+    numbers: range
+    spine: pa.Table
+    events: pa.Table
+    large: bool
 
 
 class WindowJoin:
@@ -123,9 +145,15 @@ class WindowJoin:
             rows.finish()
             deletes = self._deletes()
             most = min(_PART, budget // _WORKING)
-            for numbers in groups_of_parts([e + r for e, r in zip(events.bytes, rows.bytes, strict=True)], most):
-                self._aggregate(numbers, events, rows, deletes)
-                self._bounds.tell(sum(events.bytes[: numbers.stop]), sum(events.bytes))
+            sizes = [e + r for e, r in zip(events.bytes, rows.bytes, strict=True)]
+            parts = (
+                _Part(numbers, rows.take(numbers), events.take(numbers), sum(sizes[i] for i in numbers) > most)
+                for numbers in groups_of_parts(sizes, most)
+            )
+            for part, answer in _answered(parts, lambda part: self._answer(part, deletes), self._bounds.at_once):
+                if answer is not None:
+                    self._take(part.spine, answer)
+                self._bounds.tell(sum(events.bytes[: part.numbers.stop]), sum(events.bytes))
                 self._bounds.check()
         except BaseException:
             self._gathered.close()
@@ -133,6 +161,7 @@ class WindowJoin:
         finally:
             events.close()
             rows.close()
+        give_back()
         self.counts["no_row"] = self._size - self.counts["matched"]
 
     def batches(self) -> Iterator[pa.RecordBatch]:
@@ -199,28 +228,29 @@ class WindowJoin:
         arrays = [given[f.name] if given[f.name].type == f.type else given[f.name].cast(f.type) for f in schema]
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
-    def _aggregate(self, numbers: range, events: Dealt, rows: Dealt, deletes: Deletes | None) -> None:
-        """The answer of some parts."""
-        spine, given = rows.take(numbers), events.take(numbers)
-        if not spine.num_rows:
-            return
-        keys = local_keys(spine.column("n").to_numpy(), numbers)
-        at, places = spine.column("t").to_numpy(), spine.column("rn").to_numpy()
-        answer = part_answer(
+    def _answer(self, part: _Part, deletes: Deletes | None) -> PartAnswer | None:
+        """The answer of some parts; None: they have no row."""
+        if not part.spine.num_rows:
+            return None
+        keys = local_keys(part.spine.column("n").to_numpy(), part.numbers)
+        return part_answer(
             self._layout,
             self._features,
-            self._statements(given, numbers),
-            None if deletes is None else _of_parts(deletes, numbers),
+            self._statements(part.events, part.numbers),
+            None if deletes is None else _of_parts(deletes, part.numbers),
             int(keys.max()) + 1,
             keys,
-            at,
+            part.spine.column("t").to_numpy(),
             as_known=self._join.as_known,
         )
+
+    def _take(self, spine: pa.Table, answer: PartAnswer) -> None:
+        """Keep the answer of some rows of the spine."""
         for feature, found in zip(self._features, answer.features, strict=True):
             if found.overflow is not None and feature.errors == "raise":
                 self._refuse_overflow(feature, spine.column("n").to_numpy()[answer.rows][found.overflow])
-        self._gathered.put(places, answer)
-        matched = answer.newest != NO_EVENT
+        self._gathered.put(spine.column("rn").to_numpy(), answer)
+        matched, at = answer.newest != NO_EVENT, spine.column("t").to_numpy()
         self.counts["matched"] += int(matched.sum())
         self.counts["same_instant"] += int((matched & (answer.newest == at[answer.rows])).sum())
 
@@ -268,6 +298,25 @@ class WindowJoin:
             f"bits{shown}; "
             'errors="null" on the aggregation gives NULL there'
         )
+
+
+def _answered(
+    parts: Iterable[_Part], function: Callable[[_Part], PartAnswer | None], at_once: int
+) -> Iterator[tuple[_Part, PartAnswer | None]]:
+    """Parts with their answers, in order; so many are worked on at once, large ones alone."""
+    if at_once < 2:
+        yield from ((part, function(part)) for part in parts)
+        return
+    with ThreadPoolExecutor(at_once, "headwater-windows") as threads:
+        waiting: deque[tuple[_Part, Future[PartAnswer | None]]] = deque()
+        for part in parts:
+            most = 0 if part.large or (waiting and waiting[-1][0].large) else at_once - 1
+            while len(waiting) > most:
+                first, answer = waiting.popleft()
+                yield first, answer.result()
+            waiting.append((part, threads.submit(function, part)))
+        for first, answer in waiting:
+            yield first, answer.result()
 
 
 def _of_parts(deletes: Deletes, numbers: range) -> Deletes:

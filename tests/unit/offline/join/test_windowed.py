@@ -223,14 +223,14 @@ def test_it_is_cancelled_between_parts(tmp_path, monkeypatch):
     source = hw.ParquetSource(str(tmp_path / "events.parquet"), event_time="at")
     view = hw.FeatureView("sales", entity=shop, source=source, features=[hw.Aggregation("n", "sum", "1h")])
     began, go_on = threading.Event(), threading.Event()
-    aggregate = windowed.WindowJoin._aggregate
+    answer = windowed.WindowJoin._answer
 
     def slow(self, *args):
         began.set()
         assert go_on.wait(60)
-        aggregate(self, *args)
+        return answer(self, *args)
 
-    monkeypatch.setattr(windowed.WindowJoin, "_aggregate", slow)
+    monkeypatch.setattr(windowed.WindowJoin, "_answer", slow)
     with hw.FeatureStore(tmp_path) as store:
         store.apply([shop, view])
         spine = numbers(100).rename_columns(["shop", "timestamp", "label"])
@@ -250,3 +250,22 @@ def test_it_is_cancelled_between_parts(tmp_path, monkeypatch):
         go_on.set()
         thread.join(60)
         assert len(raised) == 1
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+def test_parts_are_answered_in_order_and_large_ones_alone(at_once):
+    at_work, observed, lock = [], [], threading.Lock()
+
+    def answer(part):
+        with lock:
+            at_work.append(part)
+            observed.append((len(at_work), any(each.large for each in at_work)))
+        np.sort(np.arange(100_000)[::-1])
+        with lock:
+            at_work.remove(part)
+        return part.numbers.start
+
+    parts = [windowed._Part(range(i, i + 1), None, None, i in (3, 4, 7)) for i in range(12)]
+    found = list(windowed._answered(iter(parts), answer, at_once))
+    assert [(part.numbers.start, number) for part, number in found] == [(i, i) for i in range(12)]
+    assert all(number <= (1 if large else at_once) for number, large in observed)

@@ -39,6 +39,7 @@ from headwater.offline.join.changes import run_changes
 from headwater.offline.join.events import as_rows, run_events
 from headwater.offline.join.history import PointInTimeRun
 from headwater.offline.join.source_check import value_problems
+from headwater.offline.join.windowed import AT_ONCE
 from headwater.offline.join.workspace import PackedLimits, Powers
 from headwater.planning.files import FileIdentity
 from headwater.scratch import TempFolder
@@ -127,6 +128,7 @@ class DuckDBEngine(OfflineEngine):
             base=self.folder,
             files=self._files_in_place,
             budget=self.budget,
+            at_once=min(AT_ONCE, int(self._settings["threads"] or os.cpu_count() or 1)),
             observer=self.observer,
         )
 
