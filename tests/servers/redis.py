@@ -382,6 +382,8 @@ class RedisCluster(Closing):
     def __init__(self, folder: Path, shards: int = 3, replicas: int = 0) -> None:
         with contextlib.ExitStack() as made:
             self._folder = folder
+            # where nobody can take over, a node that stands still on a loaded host is waited for
+            self._timeout = 2 if replicas else 15
             nodes = [made.enter_context(self._node(folder / str(i))) for i in range(shards * (1 + replicas))]
             self.shards, rest = nodes[:shards], nodes[shards:]
             self.replicas = [rest[i * replicas : (i + 1) * replicas] for i in range(shards)]
@@ -392,9 +394,8 @@ class RedisCluster(Closing):
             wait_until(lambda: all(map(self._well, nodes)), "every node to see the cluster whole")
             self._all = made.pop_all()
 
-    @staticmethod
-    def _node(folder: Path) -> RedisServer:
-        options = {"cluster_enabled": "yes", "cluster_node_timeout": "2000", "databases": "1"}
+    def _node(self, folder: Path) -> RedisServer:
+        options = {"cluster_enabled": "yes", "cluster_node_timeout": f"{self._timeout}000", "databases": "1"}
         return RedisServer(folder, cluster_port=str(free_port()), **options)
 
     def _join(self, nodes: Sequence[RedisServer]) -> None:

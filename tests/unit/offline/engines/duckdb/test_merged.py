@@ -17,6 +17,7 @@ import pytest
 import headwater as hw
 from headwater.errors import SourceError
 from headwater.offline.engines.duckdb.engine import DuckDBEngine
+from headwater.testing import SCALE
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 COLUMNS = {
@@ -68,6 +69,9 @@ def values_of(column: pa.ChunkedArray) -> list[Any]:
     return [plain(value) for value in column.to_pylist()]
 
 
+LOOKED_AT = {("float64", "int64"), ("int32", "int8"), ("int32", "int64")}
+
+
 @pytest.mark.parametrize("how", ["first", "union", "glob", "tables"])
 def test_a_query_over_files_of_two_types_is_right_or_refused(tmp_path: Path, how: str) -> None:
     for name, column in COLUMNS.items():
@@ -83,8 +87,11 @@ def test_a_query_over_files_of_two_types_is_right_or_refused(tmp_path: Path, how
             except duckdb.Error:
                 return None
 
-        for one, other in itertools.permutations(COLUMNS, 2):
+        turn = ["first", "union", "glob", "tables"].index(how)
+        for number, (one, other) in enumerate(itertools.permutations(COLUMNS, 2)):
             if how in ("union", "tables") and one > other:
+                continue
+            if SCALE == 1 and (number + turn) % 2 and (one, other) not in LOOKED_AT:
                 continue
             files = [tmp_path / f"{name}.parquet" for name in (one, other)]
             listed = ", ".join(f"'{file}'" for file in files)
@@ -114,7 +121,7 @@ def test_a_query_over_files_of_two_types_is_right_or_refused(tmp_path: Path, how
             read.add((one, other))
     engine.close()
     assert ("float64", "int64") in refused and {("int32", "int8"), ("int32", "int64")} & (read | refused) <= read
-    assert len(read) > 20
+    assert len(read) > (10 if SCALE == 1 else 20)
 
 
 def store_of(folder: Path, query: str, tables: dict[str, Any] | None = None, feature: str = "x") -> hw.FeatureStore:
