@@ -257,6 +257,7 @@ class Call:
         arguments: dict[str, Any],
         form: type[T],
         renewed: Callable[[], dict[str, Any]] | None = None,
+        refused: str = "",
     ) -> Plan[T]:
         """The plan of one request, tried again where it is throttled or fails.
 
@@ -265,6 +266,7 @@ class Call:
             arguments: of the operation, the table's name among them.
             form: of the answer.
             renewed: what is sent instead once a request may have arrived; None: the same.
+            refused: why an earlier request left a part undone, of which this is the rest; empty: there was none.
 
         Raises:
             NoTable: the table is not there.
@@ -274,7 +276,7 @@ class Call:
             StoreError: it is refused.
         """
         body = msgspec.json.encode(arguments)
-        tries, lost, why, refused = 0, 0, "", ""
+        tries, lost, why = 0, 0, refused
         while True:
             left = self.patience.left
             if left <= 0:

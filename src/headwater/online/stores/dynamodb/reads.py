@@ -80,23 +80,21 @@ def get_chunk(call: Call, keys: Sequence[bytes], consistent: bool) -> Plan[dict[
         "ConsistentRead": consistent,
     }
     found: dict[bytes, bytes] = {}
-    tries = 0
+    tries, refused = 0, ""
     while True:
-        response = yield from call.ask("BatchGetItem", {"RequestItems": {table: wanted}}, _Batch)
+        response = yield from call.ask("BatchGetItem", {"RequestItems": {table: wanted}}, _Batch, refused=refused)
         for item in response.Responses.get(table, ()):
             if item.k is not None and item.k.B is not None:
                 found[item.k.B] = bytes_of(item)
         left = response.UnprocessedKeys.get(table)
         if not left:
             return found
+        refused = f"throttled: {len(left['Keys'])} of {len(keys)} keys were not read within {call.patience.seconds:g} s"
         pause = call.patience.pause(tries)
         if pause is not None:
             yield pause
         if pause is None or call.patience.left <= 0:
-            raise gave_up(
-                f"{call.location.shown}: throttled: {len(left['Keys'])} of {len(keys)} keys were not read within "
-                f"{call.patience.seconds:g} s"
-            )
+            raise gave_up(f"{call.location.shown}: {refused}")
         wanted["Keys"] = left["Keys"]
         tries += 1
 
@@ -227,17 +225,19 @@ def _check(key: bytes, data: bytes | None) -> tuple[str, dict[str, Any]]:
 
 def write_batch(call: Call, writes: Sequence[dict[str, Any]]) -> Plan[None]:
     """Remove at most 25 items with distinct keys, without a condition; what stays unprocessed is tried again."""
-    left, tries = list(writes), 0
+    left, tries, refused = list(writes), 0, ""
     while True:
-        response = yield from call.ask("BatchWriteItem", {"RequestItems": {call.location.table: left}}, _Written)
+        items = {"RequestItems": {call.location.table: left}}
+        response = yield from call.ask("BatchWriteItem", items, _Written, refused=refused)
         left = response.UnprocessedItems.get(call.location.table, [])
         if not left:
             return
+        refused = f"throttled: {len(left)} items were not written"
         pause = call.patience.pause(tries)
         if pause is not None:
             yield pause
         if pause is None or call.patience.left <= 0:
-            raise gave_up(f"{call.location.shown}: throttled: {len(left)} items were not written")
+            raise gave_up(f"{call.location.shown}: {refused}")
         tries += 1
 
 
