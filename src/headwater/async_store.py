@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from headwater.definitions.entity import Entity
     from headwater.offline.base import OfflineEngine
     from headwater.offline.join.result import HistoryResult
-    from headwater.planning.catalog import OnDemandInfo, ServiceInfo, ViewInfo
+    from headwater.planning.catalog import ModelInfo, OnDemandInfo, ServiceInfo, ViewInfo
     from headwater.planning.plan import Plan
     from headwater.planning.pointers import PointerChange
 
@@ -252,6 +252,22 @@ class AsyncFeatureStore(forks.OfOneProcess):
         """
         return await LOOKUPS.run(self.sync.get_entity, name)
 
+    async def get_model(self, name: str, version: int | None = None) -> ModelInfo:
+        """Return a logged model.
+
+        Args:
+            name: of the model.
+            version: such as 2; None: the newest.
+
+        Returns:
+            The service that it takes, what it was trained on, and where it is.
+
+        Raises:
+            NotFound: no model of that name was logged, or it has no such version.
+            StoreError: the registry cannot be read.
+        """
+        return await LOOKUPS.run(self.sync.get_model, name, version)
+
     async def list_feature_views(self) -> list[ViewInfo | OnDemandInfo]:
         """List the views that have a live version, on-demand views last.
 
@@ -284,6 +300,17 @@ class AsyncFeatureStore(forks.OfOneProcess):
             StoreError: the registry cannot be read.
         """
         return await LOOKUPS.run(self.sync.list_entities)
+
+    async def list_models(self) -> list[ModelInfo]:
+        """List the models that were logged with a service (`hw.mlflow.log_model`).
+
+        Returns:
+            Every version of each, by name and version.
+
+        Raises:
+            StoreError: the registry cannot be read.
+        """
+        return await LOOKUPS.run(self.sync.list_models)
 
     async def refresh_registry(self) -> None:
         """See at once what other processes applied; otherwise it is seen within five seconds.

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from headwater.offline.base import OfflineEngine
     from headwater.offline.join.result import HistoryResult
     from headwater.planning import catalog
-    from headwater.planning.catalog import OnDemandInfo, ServiceInfo, ViewInfo
+    from headwater.planning.catalog import ModelInfo, OnDemandInfo, ServiceInfo, ViewInfo
     from headwater.planning.plan import Plan
     from headwater.planning.pointers import PointerChange
 else:
@@ -320,6 +320,22 @@ class FeatureStore(forks.OfOneProcess):
         """
         return self.registry.snapshot().entity(name)
 
+    def get_model(self, name: str, version: int | None = None) -> ModelInfo:
+        """Return a logged model.
+
+        Args:
+            name: of the model.
+            version: such as 2; None: the newest.
+
+        Returns:
+            The service that it takes, what it was trained on, and where it is.
+
+        Raises:
+            NotFound: no model of that name was logged, or it has no such version.
+            StoreError: the registry cannot be read.
+        """
+        return catalog.model_info(self.registry.snapshot(), name, version)
+
     def list_feature_views(self) -> list[ViewInfo | OnDemandInfo]:
         """List the views that have a live version, on-demand views last.
 
@@ -352,6 +368,17 @@ class FeatureStore(forks.OfOneProcess):
             StoreError: the registry cannot be read.
         """
         return list(self.registry.snapshot().entities.values())
+
+    def list_models(self) -> list[ModelInfo]:
+        """List the models that were logged with a service (`hw.mlflow.log_model`).
+
+        Returns:
+            Every version of each, by name and version.
+
+        Raises:
+            StoreError: the registry cannot be read.
+        """
+        return catalog.models(self.registry.snapshot())
 
     @leaves_nothing
     def refresh_registry(self) -> None:

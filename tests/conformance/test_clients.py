@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 import headwater as hw
 from headwater.planning.request_values import is_values
-from headwater.planning.summaries import ServiceSummary, ViewSummary
+from headwater.planning.summaries import ModelSummary, ServiceSummary, ViewSummary
 from headwater.serving.app import App
 from headwater.serving.settings import ServerSettings
 from headwater.testing import rounds
@@ -574,6 +574,28 @@ def test_one_of_what_is_registered_is_the_same(doors: Doors) -> None:
     for name in ("user", "route"):
         doors.same(lambda door: door.get_entity(name))  # noqa: B023
     assert doors.all[-1].get_feature_view("some").features == SOME.feature_list
+
+
+def test_logged_models_are_listed_and_shown_the_same(doors: Doors) -> None:
+    store = doors.store.door
+    assert doors.same(lambda door: door.list_models()) == "[]"
+    made = {"uri": "models:/m-1", "now": NOON}
+    store.registry.log_model("scorer", ("model", "1.0.0"), training_set="risks@2", **made)
+    store.registry.log_model("scorer", ("whole", "1.0.0"), training_set=None, **made)
+    store.registry.log_model("other", ("model", "1.0.0"), training_set=None, **made)
+
+    def said(found: Any) -> Any:
+        assert isinstance(found, ModelSummary)
+        return [getattr(found, name) for name in ("name", "version", "service", "training_set", "logged_at")]
+
+    doors.same(lambda door: door.list_models(), lambda found: repr([said(each) for each in found]))
+    client = doors.all[-1]
+    assert [(m.name, m.version) for m in client.list_models()] == [("other", 1), ("scorer", 1), ("scorer", 2)]
+    for version in (None, 1, 2):
+        doors.same(lambda door: door.get_model("scorer", version), lambda found: repr(said(found)))  # noqa: B023
+    assert store.get_model("scorer", 1).uri == "models:/m-1" and client.get_model("scorer").service == "whole@1.0.0"
+    doors.refuse(lambda door: door.get_model("scorers"), hw.NotFound)
+    doors.refuse(lambda door: door.get_model("scorer", 3), hw.VersionNotFound)
 
 
 def test_versions_of_what_is_registered(doors: Doors) -> None:

@@ -18,6 +18,7 @@ from headwater.cli import (
     definitions,
     demo,
     init,
+    models,
     reading,
     serving,
     status,
@@ -42,7 +43,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for group in (
-    *(init, definitions, versions, writing, reading, training_sets),
+    *(init, definitions, versions, writing, reading, training_sets, models),
     *(status, verify, worker, serving, demo, compare),
 ):
     group.register(app)

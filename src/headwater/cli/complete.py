@@ -68,6 +68,12 @@ def training_sets(context: typer.Context, incomplete: str) -> list[str]:
         return []
 
 
+def models(context: typer.Context, incomplete: str) -> list[str]:
+    """Names of logged models."""
+    snapshot = _snapshot(context)
+    return [] if snapshot is None else _starting(sorted(snapshot.models), incomplete)
+
+
 def _features(snapshot: RegistrySnapshot) -> list[str]:
     records: list[AnyViewRecord] = [*snapshot.views.values(), *snapshot.on_demand.values()]
     return [

@@ -28,7 +28,7 @@ with needs_package("urllib3", "client"):
 if TYPE_CHECKING:
     from headwater.compute.status import StoreStatus
     from headwater.definitions.entity import Entity
-    from headwater.planning.summaries import ServiceSummary, ViewSummary
+    from headwater.planning.summaries import ModelSummary, ServiceSummary, ViewSummary
 
 T = TypeVar("T")
 
@@ -291,6 +291,23 @@ class Client(forks.OfOneProcess):
         """
         return self._run(self._flows.entity(name))
 
+    def get_model(self, name: str, version: int | None = None) -> ModelSummary:
+        """Return a logged model.
+
+        Args:
+            name: of the model.
+            version: such as 2; None: the newest.
+
+        Returns:
+            The service that it takes and what it was trained on.
+
+        Raises:
+            NotFound: no model of that name was logged, or it has no such version.
+            AccessDenied: the API key is missing or not valid, or does not allow the call.
+            StoreError: the server or the registry cannot be reached.
+        """
+        return self._run(self._flows.model(name, version))
+
     def list_feature_views(self) -> list[ViewSummary]:
         """List the views that have a live version, of those that the API key may read.
 
@@ -326,6 +343,18 @@ class Client(forks.OfOneProcess):
             StoreError: the server cannot be reached, or its registry cannot be read.
         """
         return self._run(self._flows.entities())
+
+    def list_models(self) -> list[ModelSummary]:
+        """List the models that were logged with a service, of those that the API key may read.
+
+        Returns:
+            Every version of each, by name and version.
+
+        Raises:
+            AccessDenied: the API key is missing or not valid, or does not allow the call.
+            StoreError: the server cannot be reached, or its registry cannot be read.
+        """
+        return self._run(self._flows.models())
 
     def status(self, now: datetime | str | None = None) -> StoreStatus:
         """Report the state of every version and of the stores.

@@ -56,7 +56,7 @@ from headwater.wire.results import ReceivedRequest
 if TYPE_CHECKING:
     from headwater.compute.status import StoreStatus
     from headwater.definitions.entity import Entity
-    from headwater.planning.summaries import ServiceSummary, ViewSummary
+    from headwater.planning.summaries import ModelSummary, ServiceSummary, ViewSummary
     from headwater.wire import catalog
     from headwater.wire import status as wire_status
 else:
@@ -72,6 +72,7 @@ _NOT_FOUND: dict[str, type[NotFound]] = {
     "views": FeatureViewNotFound,
     "services": FeatureServiceNotFound,
     "entities": EntityNotFound,
+    "models": NotFound,
 }
 _LONGEST = 1e6
 """Seconds that a client waits at most: more is beyond what sockets take."""
@@ -340,6 +341,14 @@ class Flows(forks.OfOneProcess):
     def entity(self, name: str) -> Flow[Entity]:
         """An entity; see `FeatureStore.get_entity`."""
         return (yield from self._shown("entities", name, None, catalog.entity_in))
+
+    def models(self) -> Flow[list[ModelSummary]]:
+        """The logged models; see `FeatureStore.list_models`."""
+        return (yield from self._listed("models", catalog.model_in))
+
+    def model(self, name: str, version: int | None) -> Flow[ModelSummary]:
+        """A version of a logged model; see `FeatureStore.get_model`."""
+        return (yield from self._shown("models", name, None if version is None else str(version), catalog.model_in))
 
     def _listed(self, kind: str, read: Callable[[Any], T]) -> Flow[list[T]]:
         """All of a kind that the API key may read."""

@@ -11,6 +11,7 @@ from headwater.planning.resolve import ResolvedRequest, resolve, whole_view
 from headwater.planning.service_reads import selections_read
 from headwater.planning.snapshot import (
     AnyViewRecord,
+    ModelVersion,
     OnDemandRecord,
     OnDemandVersion,
     PinnedSelection,
@@ -19,7 +20,7 @@ from headwater.planning.snapshot import (
     ViewRecord,
     ViewVersion,
 )
-from headwater.planning.summaries import ServiceSummary, ViewSummary
+from headwater.planning.summaries import ModelSummary, ServiceSummary, ViewSummary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +64,17 @@ class ServiceInfo(ServiceSummary):
 
     registered: ServiceVersion = field(repr=False)
     request: ResolvedRequest = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo(ModelSummary):
+    """One version of a logged model, with where it is.
+
+    Attributes:
+        uri: where MLflow has it, for its `load_model`.
+    """
+
+    uri: str
 
 
 def view_info(record: ViewRecord, version: str | None = None) -> ViewInfo:
@@ -177,3 +189,28 @@ def live_views(snapshot: RegistrySnapshot) -> list[ViewInfo | OnDemandInfo]:
 def live_services(snapshot: RegistrySnapshot) -> list[ServiceInfo]:
     """The live version of every service that has one."""
     return [service_info(snapshot, record.name) for record in snapshot.services.values() if record.live is not None]
+
+
+def model_info(snapshot: RegistrySnapshot, name: str, version: int | None = None) -> ModelInfo:
+    """A version of a logged model, the newest by default.
+
+    Raises:
+        NotFound, VersionNotFound: with the names there are.
+    """
+    return _model(snapshot.model(name, version))
+
+
+def models(snapshot: RegistrySnapshot) -> list[ModelInfo]:
+    """Every version of every logged model, by name and version."""
+    return [_model(versions[number]) for _, versions in sorted(snapshot.models.items()) for number in sorted(versions)]
+
+
+def _model(logged: ModelVersion) -> ModelInfo:
+    return ModelInfo(
+        name=logged.name,
+        version=logged.version,
+        service=f"{logged.service}@{logged.service_version}",
+        training_set=logged.training_set,
+        logged_at=logged.logged_at,
+        uri=logged.uri,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pyarrow as pa
 
@@ -107,3 +107,22 @@ class ServiceSummary(Summary):
     def columns(self) -> list[tuple[str, DType, str]]:
         """Name, dtype and reference of each feature, in order."""
         return list(self.selected)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSummary:
+    """One version of a logged model.
+
+    Attributes:
+        name: the model's.
+        version: numbered from 1.
+        service: `name@version` of the service whose features it takes.
+        training_set: `name@version` of what it was trained on; None: not known.
+        logged_at: when it was logged (UTC).
+    """
+
+    name: str
+    version: int
+    service: str
+    training_set: str | None
+    logged_at: datetime

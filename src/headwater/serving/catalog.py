@@ -1,4 +1,4 @@
-"""`GET /v1/{views,features,entities,services}[/name]`: what is registered."""
+"""`GET /v1/{views,features,entities,services,models}[/name]`: what is registered."""
 
 from __future__ import annotations
 
@@ -7,18 +7,28 @@ from dataclasses import replace
 from typing import Any
 
 from headwater.compute.status import StoreStatus
+from headwater.definitions.model import Model
 from headwater.planning.catalog import live_views
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.planning.summaries import ViewSummary
 from headwater.registry.api_keys import ADMIN
 from headwater.serving.access import Access, forbidden
 from headwater.store import FeatureStore
-from headwater.wire.catalog import entity_document, feature_document, service_document, types_document, view_document
+from headwater.wire.catalog import (
+    entity_document,
+    feature_document,
+    model_document,
+    service_document,
+    types_document,
+    view_document,
+)
 
 
 def listed(store: FeatureStore, kind: str, access: Access) -> list[dict[str, Any]]:
-    """All of a kind that a key may read: `views`, `features`, `entities` or `services`; live versions."""
+    """All of a kind that a key may read: one of `names.KINDS`; live versions, of models all."""
     snapshot = store.registry.snapshot()
+    if kind == "models":
+        return [model_document(info) for info in store.list_models() if access.sees_service(snapshot, info.service)]
     if kind == "services":
         services = store.list_feature_services()
         return [service_document(info) for info in services if access.sees_service(snapshot, info.name)]
@@ -52,7 +62,7 @@ def covered(store: FeatureStore, status: StoreStatus, access: Access) -> StoreSt
     )
 
 
-def check_shown(snapshot: RegistrySnapshot, kind: str, name: str, access: Access) -> None:
+def check_shown(snapshot: RegistrySnapshot, kind: str, name: str, version: str | None, access: Access) -> None:
     """Refuse what a key may not read, before it is looked up.
 
     Raises:
@@ -62,6 +72,8 @@ def check_shown(snapshot: RegistrySnapshot, kind: str, name: str, access: Access
         return
     if kind == "services":
         access.check_service(snapshot, name)
+    elif kind == "models":
+        access.check_model(snapshot, _model(name, version))
     elif kind == "entities":
         views = (info for info in live_views(snapshot) if access.sees_features(snapshot, info.name))
         if name not in {entity for info in views for entity in info.entities}:
@@ -97,9 +109,19 @@ def _show_feature(store: FeatureStore, name: str, version: str | None) -> dict[s
     return _feature(store.get_feature_view(view.partition("@")[0], found.version), feature)
 
 
+def _show_model(store: FeatureStore, name: str, version: str | None) -> dict[str, Any]:
+    wanted = _model(name, version)
+    return model_document(store.get_model(wanted.name, wanted.version))
+
+
+def _model(name: str, version: str | None) -> Model:
+    return Model.of(name if version is None else f"{name}@{version}")
+
+
 _SHOWN: dict[str, Callable[[FeatureStore, str, str | None], dict[str, Any]]] = {
     "views": lambda store, name, version: view_document(store.get_feature_view(name, version)),
     "services": lambda store, name, version: service_document(store.get_feature_service(name, version)),
     "entities": lambda store, name, version: entity_document(store.get_entity(name)),
     "features": _show_feature,
+    "models": _show_model,
 }

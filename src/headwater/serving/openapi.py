@@ -156,7 +156,8 @@ def _paths(views: list[ViewInfo]) -> dict[str, Any]:
         "/openapi.json": _get("This document", "the document"),
     }
     for kind, one in names.KINDS.items():
-        paths[names.listed(kind)] = _get(f"List {kind}: the live versions", f"the {kind}")
+        which = "every version" if kind == "models" else "the live versions"
+        paths[names.listed(kind)] = _get(f"List {kind}: {which}", f"the {kind}")
         shown = _get(f"Show a {one}", f"the {one}")
         shown["get"]["parameters"] += [
             {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}},

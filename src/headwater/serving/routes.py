@@ -279,7 +279,7 @@ class Routes:
             version = _parameters(request.query, "version").get("version")
             request.access.check(READ)
             if request.access.limited:
-                check_shown(await self._snapshot(), kind, request.rest, request.access)
+                check_shown(await self._snapshot(), kind, request.rest, version, request.access)
             return json_answer(await LOOKUPS.run(shown, self.store.sync, kind, request.rest, version))
 
         return route

@@ -1,4 +1,4 @@
-"""What is registered, as JSON: documents of views, services and entities, and what they say on the other side.
+"""What is registered, as JSON: documents of views, services, entities and models, and what they say on the other side.
 
 A view's source is not sent but for its kind: its paths, queries and hosts are not for everyone who may read features.
 """
@@ -14,8 +14,8 @@ from headwater.definitions.aggregate_functions import MAX_DISTINCT
 from headwater.definitions.aggregation import Aggregation
 from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
-from headwater.planning.summaries import ServiceSummary, Summary, ViewSummary
-from headwater.types import DType
+from headwater.planning.summaries import ModelSummary, ServiceSummary, Summary, ViewSummary
+from headwater.types import DType, Timestamp
 from headwater.wire.json_values import from_json, to_json
 
 PLACE = "server"
@@ -67,6 +67,24 @@ def service_in(document: Mapping[str, Any]) -> ServiceSummary:
         **_common_in(document),
         selected=tuple((f["name"], DType.parse(f["dtype"]), f["reference"]) for f in features),
     )
+
+
+def model_document(model: ModelSummary) -> dict[str, Any]:
+    """A version of a logged model as JSON; where it is is not for everyone who may read features."""
+    return {
+        "name": model.name,
+        "version": model.version,
+        "service": model.service,
+        "training_set": model.training_set,
+        "logged_at": to_json([model.logged_at], Timestamp)[0],
+    }
+
+
+def model_in(document: Mapping[str, Any]) -> ModelSummary:
+    """The version of a model that `model_document` wrote."""
+    (logged_at,) = from_json([document["logged_at"]], Timestamp)
+    named = {name: document[name] for name in ("name", "version", "service", "training_set")}
+    return ModelSummary(**named, logged_at=logged_at)
 
 
 def entity_document(entity: Entity) -> dict[str, Any]:

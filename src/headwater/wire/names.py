@@ -4,7 +4,7 @@ from __future__ import annotations
 
 READ, WRITE, DELETE = "/v1/features:read", "/v1/features:write", "/v1/features:delete"
 STATUS = "/v1/status"
-KINDS = {"views": "view", "features": "feature", "entities": "entity", "services": "service"}
+KINDS = {"views": "view", "features": "feature", "entities": "entity", "services": "service", "models": "model"}
 """What is registered: the last part of the path that lists it → one of it."""
 SESSION = "headwater-session"
 IDEMPOTENCY_KEY = "idempotency-key"

@@ -86,6 +86,7 @@ def test_keys_cover_what_features_are_made_of(call: Caller) -> None:
     service = made("s", services=["scores"])
     asked = {"entities": [{"user": 7, "origin": "a", "dest": "b"}], "request": {"k": 2}}
     when = {"when": "2026-01-01T10:00:00Z"}
+    held = {"events": events, "every": every, "own": own, "service": service}
     statuses = {
         name: (
             read(call, key, features=["scaled:*"], entities=[7], request={"k": 2}).status,
@@ -94,7 +95,7 @@ def test_keys_cover_what_features_are_made_of(call: Caller) -> None:
             read(call, key, service="scores", **(asked | {"request": {"k": 2, **when}})).status,
             call("GET", "/v1/views/scaled", headers=key).status,
         )
-        for name, key in {"events": events, "every": every, "own": own, "service": service}.items()
+        for name, key in held.items()
     }
     assert statuses == {
         "events": (200, 403, 403, 403, 200),
@@ -104,6 +105,19 @@ def test_keys_cover_what_features_are_made_of(call: Caller) -> None:
     }
     shown = [view["name"] for view in call("GET", "/v1/views", headers=events).json["views"]]
     assert shown == ["events", "scaled"]
+    call.app.store.sync.registry.log_model("scorer", ("scores", "1.0.0"), uri="m", training_set=None, now=NOON)
+    listed = {name: call("GET", "/v1/models", headers=key).json["models"] for name, key in held.items()}
+    assert {name: [model["name"] for model in found] for name, found in listed.items()} == {
+        "events": [],
+        "every": [],
+        "own": [],
+        "service": ["scorer"],
+    }
+    assert "uri" not in listed["service"][0]
+    for name, key in held.items():
+        for model, query in (("scorer", ""), ("scorer", "version=1"), ("nobody", "")):
+            status = call("GET", f"/v1/models/{model}", query=query, headers=key).status
+            assert status == (200 if model == "scorer" and listed[name] else 403), (name, model)
     stand = call("GET", "/v1/status", headers=events).json["on_demand"]
     assert stand == [{"view": "scaled", "version": "1.0.0", "state": "live"}]
     # by its own name it is not covered, whatever it is called
