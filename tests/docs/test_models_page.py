@@ -22,5 +22,5 @@ def test_the_page_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         if snippet.shown is not None:
             assert printed == snippet.shown, f"line {snippet.line} prints something else than the page shows"
             shown += 1
-    assert shown == 6
+    assert shown == 7
     namespace["store"].close()  # type: ignore[attr-defined]
