@@ -12,7 +12,8 @@ from headwater.errors import DefinitionError, FeatureNotFound, UsageError
 
 COMMANDS = ["init", "plan", "apply", "list", "show", "promote", "rollback", "retire", "rename-project"]
 COMMANDS += ["materialize", "write", "delete", "erase", "repair-clock", "claim-store"]
-COMMANDS += ["get", "history", "status", "verify", "worker", "serve", "demo", "compare", "training-set", "model", "keys"]
+COMMANDS += ["get", "history", "status", "verify", "worker", "serve", "demo", "compare", "training-set"]
+COMMANDS += ["model", "keys"]
 
 
 @pytest.fixture
