@@ -67,3 +67,30 @@ def test_the_first_read_of_an_on_demand_feature_imports_no_package(tmp_path: Pat
     said = subprocess.run([sys.executable, "-c", PREPARE, str(tmp_path)], capture_output=True, text=True, check=True)
 
     assert said.stdout.splitlines() == ["[4]", "[]"]
+
+
+LOAD = """
+import sys
+import headwater as hw
+with hw.FeatureStore(sys.argv[1]) as store:
+    print(store.training_set("seen").to_pandas()["n"].tolist(), store.training_set("seen").split(0.5)["test"].to_numpy())
+print(sorted({"duckdb", "sqlglot"} & set(sys.modules)))
+"""
+
+
+def test_a_process_that_loads_a_training_set_imports_no_engine(tmp_path: Path) -> None:
+    user = hw.Entity("user", join_keys={"user": hw.Int64})
+    rows = [{"user": i, "time": datetime(2026, 1, i, tzinfo=UTC), "n": i} for i in (1, 2)]
+    events = hw.FeatureView(
+        "events",
+        entity=user,
+        source=hw.PushSource(event_time="time"),
+        features=[hw.Feature("n", hw.Int64)],
+    )
+    with hw.FeatureStore(tmp_path) as store:
+        store.apply([user, events])
+        store.write("events", rows, created="event")
+        spine = [{"user": row["user"], "timestamp": row["time"]} for row in rows]
+        store.save_training_set("seen", spine, ["events:n"])
+    said = subprocess.run([sys.executable, "-c", LOAD, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert said.stdout.splitlines() == ["[1, 2] [[2.]]", "[]"]

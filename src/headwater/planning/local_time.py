@@ -307,3 +307,19 @@ def _aware_value(value: Any, naive: NaiveTimes) -> Any:
         return np.datetime64(instant * 1000 + given.nanos, "ns")
     # Python holds none beyond its years: whoever takes it refuses it, with its row
     return from_micros(instant) if FIRST_MICROS <= instant <= LAST_MICROS else np.datetime64(instant, "us")
+
+
+_MICROS_OF = {"s": 1_000_000, "ms": 1_000, "us": 1}
+
+
+def floor_micros(column: pa.Array) -> NDArray[np.int64]:
+    """Microseconds since 1970 of timestamps or dates without NULLs; finer ones rounded down, so that nothing leaks.
+
+    All are within the years 1 to 9999.
+    """
+    if pa.types.is_date(column.type):
+        column = column.cast(pa.timestamp("s" if pa.types.is_date32(column.type) else "ms"))
+    counted = np.asarray(column.cast(pa.int64()))
+    if column.type.unit == "ns":
+        return np.asarray(np.floor_divide(counted, 1000), np.int64)
+    return np.asarray(counted * _MICROS_OF[column.type.unit], np.int64)

@@ -55,7 +55,9 @@ def test_help_lists_every_command_in_plain_text(capsys):
     assert run(capsys) == (0, out, "")
 
 
-@pytest.mark.parametrize("name", [*COMMANDS[:-2], "keys create", "keys list", "keys revoke", "training-set create"])
+@pytest.mark.parametrize(
+    "name", [*COMMANDS[:-3], "keys create", "keys list", "keys revoke", "training-set create", "model list"]
+)
 def test_every_command_has_help_and_the_shared_options(capsys, name):
     code, out, _ = run(capsys, *name.split(), "--help")
     assert code == 0

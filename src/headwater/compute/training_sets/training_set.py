@@ -15,7 +15,7 @@ from headwater.compute.training_sets.report import TrainingSetReport
 from headwater.deferred import deferred
 from headwater.errors import UsageError
 from headwater.offline.training_sets import splits
-from headwater.offline.training_sets.erasing import instants
+from headwater.offline.training_sets.instants import instants
 from headwater.offline.training_sets.manifest import Manifest
 from headwater.offline.training_sets.rows import BATCH, TrainingRows
 from headwater.planning.local_time import instant_in

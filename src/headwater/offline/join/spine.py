@@ -20,14 +20,13 @@ from headwater.errors import DataError, SpineError, UsageError, brief, listing, 
 from headwater.offline.join.relations import key_form
 from headwater.offline.join.spine_query import is_file, spine_query
 from headwater.offline.join.workspace import Workspace
-from headwater.planning.local_time import REPEATED, SKIPPED, NaiveTimes, aware, local_times
+from headwater.planning.local_time import REPEATED, SKIPPED, NaiveTimes, aware, floor_micros, local_times
 from headwater.planning.tables import as_table, column_names, index_hint, match_key
 from headwater.planning.value_checks import PARSE_TIMES, holds_text, refuse_not_text, refuse_unreadable
 from headwater.types import DType
 
 TIMESTAMPS = ("timestamp", "event_timestamp")
 Query = Callable[[str], tuple[pa.Schema, Iterator[pa.RecordBatch]]]
-_MICROS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _SHOWN = 10
 _FORMS = (
     "a spine is a table, the path of a Parquet file, or SQL that begins with SELECT, WITH or FROM "
@@ -234,19 +233,6 @@ def _check_time(field: pa.Field) -> None:
     if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_null(kind)):
         how = PARSE_TIMES if holds_text(kind) else "a bare number has no unit: convert it to a time first"
         raise SpineError(f"spine column {field.name!r} is {kind}, not a timestamp or date; {how}")
-
-
-def floor_micros(column: pa.Array) -> NDArray[np.int64]:
-    """Microseconds since 1970 of timestamps or dates without NULLs; finer ones rounded down, so that nothing leaks.
-
-    All are within the years 1 to 9999.
-    """
-    if pa.types.is_date(column.type):
-        column = column.cast(pa.timestamp("s" if pa.types.is_date32(column.type) else "ms"))
-    counted = np.asarray(column.cast(pa.int64()))
-    if column.type.unit == "ns":
-        return np.asarray(np.floor_divide(counted, 1000), np.int64)
-    return np.asarray(counted * _MICROS[column.type.unit], np.int64)
 
 
 class TableSpine(LocalSpine):

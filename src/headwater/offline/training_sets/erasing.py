@@ -11,15 +11,13 @@ import pyarrow as pa
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from headwater.clock import to_micros
 from headwater.errors import HeadwaterError, SpineError, StoreError
 from headwater.offline.base import KeyDigests, Tombstone
-from headwater.offline.join.spine import floor_micros
 from headwater.offline.training_sets.folder import TrainingSets, read_manifest
+from headwater.offline.training_sets.instants import instants
 from headwater.offline.training_sets.manifest import Manifest, SavedView
 from headwater.offline.training_sets.rows import BATCH, TrainingRows
 from headwater.offline.training_sets.writing import RowsWriter, write_manifest
-from headwater.planning.local_time import local_times
 from headwater.planning.tables import match_key
 from headwater.scratch import locked_folder
 from headwater.types import DType
@@ -207,21 +205,6 @@ def _kept(
         before, through = purged.tombstones(key_table(batch, saved, dtypes), names)
         kept &= ~((before > 0) & ((before > manifest.log.position) | (at <= through)))
     return kept
-
-
-def instants(batch: pa.RecordBatch, manifest: Manifest) -> NDArray[np.int64]:
-    """The instant of each row, microseconds."""
-    name = manifest.spine.timestamp
-    if name is None:
-        at = 0 if manifest.at is None else to_micros(manifest.at)
-        return np.full(batch.num_rows, at, np.int64)
-    column = batch.column(name)
-    micros = floor_micros(column)
-    zoned = pa.types.is_timestamp(column.type) and column.type.tz is not None
-    if zoned or manifest.timezone is None:
-        return micros
-    zone = local_times(manifest.timezone, later=False)
-    return micros if zone is None else zone.convert(micros)[0]
 
 
 def _number(manifest: Manifest) -> int:

@@ -169,7 +169,16 @@ class TrainingRows:
             StoreError: the file cannot be read, or is damaged.
         """
         names = self._wanted(columns)
-        return pa.Table.from_batches(self._batches(4 * BATCH, names), self._fields(self.schema, names))
+        if self._chosen is not None:
+            return pa.Table.from_batches(self._batches(4 * BATCH, names), self._fields(self.schema, names))
+        with self._opened() as file:
+            schema = self._fields(file.schema_arrow, names)
+            try:
+                # all at once, so that columns are read side by side
+                found = file.read(list(dict.fromkeys(names)))
+            except (pa.ArrowException, OSError) as bad:
+                raise self._damaged(bad) from bad
+        return pa.Table.from_arrays([found.column(name) for name in names], schema=schema.remove_metadata())
 
     def to_pandas(self, types: str = "nullable", columns: Sequence[str] | None = None) -> pandas.DataFrame:
         """The rows as a pandas frame.

@@ -11,7 +11,7 @@ import pytest
 import headwater as hw
 from headwater.errors import SpineError, UsageError
 from headwater.offline.engines.duckdb.engine import DuckDBEngine
-from headwater.offline.join.spine import floor_micros
+from headwater.planning.local_time import floor_micros
 from tests.unit.offline.asking import NOON, ask, at, spine, table, view
 
 
