@@ -73,7 +73,8 @@ LOAD = """
 import sys
 import headwater as hw
 with hw.FeatureStore(sys.argv[1]) as store:
-    print(store.training_set("seen").to_pandas()["n"].tolist(), store.training_set("seen").split(0.5)["test"].to_numpy())
+    seen = store.training_set("seen")
+    print(seen.to_pandas()["n"].tolist(), seen.split(0.5)["test"].to_numpy())
 print(sorted({"duckdb", "sqlglot"} & set(sys.modules)))
 """
 

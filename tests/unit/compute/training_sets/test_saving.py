@@ -229,7 +229,7 @@ def test_columns_and_parts_and_batches(saved):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"test_from": "2030-01-01"}, r"test_from=2030-01-01: no row is that late.* from 2024-01-01T00:00:00"),
+        ({"test_from": "2030-01-01"}, r"test_from=2030-01-01: no row is at that instant .* from 2024-01-01T00:00:00"),
         ({"test_from": T0 - HOUR}, "no row is earlier, so that nothing is left to train on"),
         ({"test_from": T0 + HOUR, "validation_from": T0 - HOUR}, "validation_from=2023-12-31 23:00.*no row is earlier"),
         ({"test_from": T0 + 2 * HOUR, "validation_from": T0 + 1.5 * HOUR}, "no row is between it and test_from=2024"),
