@@ -32,9 +32,10 @@ from benchmarks.peers.__main__ import FEAST, PEERS
 from benchmarks.peers.sides import Side
 from benchmarks.processes import ROOT, environment
 from benchmarks.projects import filled_project, random_features, write_tables
-from benchmarks.servers import core_seconds, redis_server
+from benchmarks.servers import calls, core_seconds, redis_server
 from tests.servers.headwater_server import HeadwaterServer
 from tests.servers.ports import free_port
+from tests.servers.redis import RedisServer
 from tests.servers.waiting import wait_until
 
 READ = "/v1/features:read"
@@ -96,21 +97,34 @@ def measure_targets(options: Options) -> list[Figure]:
                     some = bodies(batch, {"features": ["view0:*"]}, rng)
                     most(url, some, 1.0, place, key)
                     for n in range(rounds):
-                        before = _worked(server), core_seconds(redis)
+                        before = _used(server, redis)
                         found = most(url, some, seconds, place, key)
                         requests = found.rate * seconds
-                        more = {
-                            "workers, µs of a core a request": 1e6 * (_worked(server) - before[0]) / requests,
-                            "Redis, µs": 1e6 * (core_seconds(redis) - before[1]) / requests,
-                        }
+                        used = {what: after - before[what] for what, after in _used(server, redis).items()}
+                        trips = used.pop("round trips")
+                        more = {f"{what} a request": 1e6 * spent / requests for what, spent in used.items()}
+                        if trips:
+                            more["reads a round trip"] = requests / trips
                         what = f"{name}, a view of ten features, {batch} entities, round {n + 1}"
                         figures += _figures(what, found, *wanted, more=more)
     return figures
 
 
-def _worked(server: HeadwaterServer) -> float:
-    """Seconds of a core that the workers used so far."""
-    return sum(sum(psutil.Process(worker).cpu_times()[:2]) for worker in server.workers())
+def _used(server: HeadwaterServer, redis: RedisServer) -> dict[str, float]:
+    """Seconds of a core that workers and Redis used so far, and were ready to run without one; and round trips."""
+    workers = server.workers()
+    return {
+        "workers, µs": sum(sum(psutil.Process(worker).cpu_times()[:2]) for worker in workers),
+        "Redis, µs": core_seconds(redis),
+        "workers without a core, µs": sum(map(_waited, workers)),
+        "Redis without a core, µs": _waited(redis.pid),
+        "round trips": calls(redis, "mget"),
+    }
+
+
+def _waited(process: int) -> float:
+    """Seconds for which a process's first thread was ready to run and others had its core."""
+    return int(Path(f"/proc/{process}/schedstat").read_text().split()[1]) / 1e9
 
 
 def _headwater(

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headwater.serving.known_reads import KnownRead
 
 END = b"\r\n\r\n"
 _MOST_BYTES, _MOST_HEADS = 2_048, 1_024
@@ -16,12 +20,16 @@ class Head:
         headers: names in lower case, each once.
         request_id: that came with it; None: none did.
         length: of its body, bytes.
+        prefix: what stood before the entities in the body that came last.
+        known: what is known of bodies that begin so.
     """
 
-    __slots__ = ("headers", "length", "request_id")
+    __slots__ = ("headers", "known", "length", "prefix", "request_id")
 
     def __init__(self, headers: Mapping[bytes, bytes], request_id: bytes | None, length: int) -> None:
         self.headers, self.request_id, self.length = headers, request_id, length
+        self.prefix = b""
+        self.known: KnownRead | None = None
 
 
 class KnownHeads:

@@ -22,6 +22,7 @@ from headwater.serving.answers import Answer, stopping
 from headwater.serving.bodies import ReadBody, decoded
 from headwater.serving.forms import is_arrow, wants_arrow
 from headwater.serving.heads import Head, KnownHeads
+from headwater.serving.known_reads import known_read, prefix_of
 from headwater.serving.reads import check_allowed, check_width, count_read, features_of, included, too_late
 from headwater.serving.routes import LARGE
 from headwater.serving.values import entities, entity_count, means_the_same
@@ -62,12 +63,19 @@ class Waiting:
     )
     more_body = False
 
-    def __init__(self, app: App, began: float, request_id: bytes | None, key: str | None) -> None:
+    def __init__(
+        self,
+        app: App,
+        began: float,
+        request_id: bytes | None,
+        key: str | None,
+        given: ReadArguments,
+        plan: KeyPlan,
+        include: tuple[str, ...],
+    ) -> None:
         self._app, self.began, self.request_id, self.key = app, began, request_id, key
+        self.given, self.plan, self.include = given, plan, include
         self.keep_alive, self.response_complete = True, False
-        self.given: ReadArguments
-        self.plan: KeyPlan
-        self.include: tuple[str, ...]
         self.send: Callable[[Waiting, Answer, bytes], None]
         self.until = 0.0
 
@@ -173,6 +181,20 @@ class Quick:
         app, began = self._app, time.perf_counter()
         if not app.has_room or len(body) > LARGE:
             return None
+        if head.known is not None:
+            try:
+                again = head.known.read(body, self._reads.latest)
+                if again is not None:
+                    key = head.known.key
+                    given, batch = again
+                    if batch.size <= app.settings.most_entities:
+                        plan = given.reader.plan_batch(batch)
+                        if key is not None:
+                            app.limits.enter(key)
+                        waiting = Waiting(app, began, head.request_id, key, given, plan, head.known.include)
+                        return self._begin(waiting, loop, send)
+            except Exception:
+                """It is looked at as any other."""
         try:
             access = EVERYTHING if app.keys is None else app.keys.access(head.headers)
             access.check(READ)
@@ -183,9 +205,10 @@ class Quick:
             features, include, snapshot = features_of(asked), included(asked.include), self._reads.snapshot
             if snapshot is not None and access.limited:
                 check_allowed(access, snapshot, asked)
-            given = self._reads.arguments(features, asked.full_names, snapshot)
-            if given is None or entity_count(asked.entities) > app.settings.most_entities:
+            found = self._reads.arguments(features, asked.full_names, snapshot)
+            if found is None or snapshot is None or entity_count(asked.entities) > app.settings.most_entities:
                 return None
+            reader, given = found
             keys, wanted = given.reader.join_keys, asked.entities
             # a text that stands for an integer is refused by the reader: then this read is not plain
             plan = given.reader.plan_keys(wanted if means_the_same(wanted, keys) else entities(wanted, keys))
@@ -194,11 +217,21 @@ class Quick:
                 app.limits.enter(key)
         except Exception:
             return None
-        waiting = Waiting(app, began, head.request_id, key)
-        waiting.given, waiting.plan, waiting.include = given, plan, include
+        prefix = prefix_of(body)
+        head.known = (
+            known_read(prefix, asked, reader, given, snapshot, access, include) if prefix == head.prefix else None
+        )
+        head.prefix = prefix
+        return self._begin(Waiting(app, began, head.request_id, key, given, plan, include), loop, send)
+
+    def _begin(
+        self, waiting: Waiting, loop: asyncio.AbstractEventLoop, send: Callable[[Waiting, Answer, bytes], None]
+    ) -> tuple[Answer, bytes] | Waiting | None:
+        """As `begin`, of a read that was checked and is counted among those of its API key."""
+        app, key = self._app, waiting.key
         app.begins()
         try:
-            rows = self._reads.begin(plan.keys, waiting.took)
+            rows = self._reads.begin(waiting.plan.keys, waiting.took)
             if rows is True:
                 waiting.send = send
                 waiting.until = loop.time() + app.settings.deadline
@@ -212,8 +245,8 @@ class Quick:
             if key is not None:
                 app.limits.take_back(key)
             return None
-        request_id = head.request_id or app.new_id()
-        app.ended("POST", names.READ, 200, began, request_id)
+        request_id = waiting.request_id or app.new_id()
+        app.ended("POST", names.READ, 200, waiting.began, request_id)
         if key is not None:
             app.limits.leave(key)
         return answer, request_id

@@ -18,6 +18,7 @@ from uvicorn.server import ServerState
 import headwater as hw
 from headwater.errors import Unavailable
 from headwater.online.fetching.fetcher import AsyncFetcher
+from headwater.serving import known_reads
 from headwater.serving.access import KeyRing
 from headwater.serving.app import App
 from headwater.serving.connection import BoundedConnection
@@ -276,8 +277,120 @@ def test_answers_and_counts_are_those_of_the_way_that_all_requests_take(
     assert found == expected and none == 0
 
 
-PLAIN_READ = json.dumps({"features": ["events:n"], "entities": [7]}).encode()
 JSON = ("Content-Type", "application/json")
+PREFIXES = st.sampled_from(
+    [
+        '{"features":["events:n","events:x"],',
+        '{"features": ["events:n"] , "include": ["statuses"],\n ',
+        '{"service":"model",',
+        '{"features":["entities"],',
+        '{"features":["events:n"],"request":{',
+        '{"features":["events:n"],"entities":[8],',
+        '{"features":["delays:late"],',
+        "{",
+    ]
+)
+LISTS = st.lists(st.sampled_from([7, 8, 9, 7, None, "7", 2**63, 2**70, 7.0, True]), max_size=6).map(json.dumps)
+TAILS = st.one_of(
+    st.sampled_from(["[7]", "[8]", "[7, 8, 7]"]).map('"entities":{{"user":{}}}}}'.format),
+    LISTS.map('"entities": {{"user": {}}}}}'.format),
+    st.sampled_from(
+        [
+            '"entities":{"user":[7]},"stale":"drop"}',
+            '"entities":{"user":[7]},"entities":{"user":[8]}}',
+            '"entities":{"user":[7],"user":[8]}}',
+            '"entities":{"user":[7],"dest":["b"]}}',
+            '"entities":{"user":[7]}}}',
+            '"entities":{"user":[7]}',
+            '"entities":[7]}',
+            '"entities":{"user":7}}',
+            '"entities":{"origin":["a"],"dest":["b"]}}',
+            '"entities":{"user":[7]},"features":["events:x"]}',
+            '"entities":{"us\\u0065r":[7]}}',
+            '"entitie\\u0073":{"user":[7]}}',
+            '"entities" :{"user":[7]}}x',
+            '"entities","stale":"drop"}',
+        ]
+    ),
+)
+
+
+@settings(max_examples=rounds(60), deadline=None)
+@given(
+    # of each three in a row: the third meets what is known of the first two
+    st.lists(st.tuples(PREFIXES, st.lists(TAILS, min_size=1, max_size=6)), min_size=1, max_size=3),
+    st.sampled_from(["whole", "whole", "events", "model", "ended"]),
+    st.sampled_from([0, 5]),
+)
+def test_bodies_that_begin_as_others_did_mean_what_they_say(
+    stores: tuple[hw.FeatureStore, Keys], said: list[tuple[str, list[str]]], by: str, rate: int
+) -> None:
+    store, keys = stores
+    usual = '"entities":{"user":[8]}}'
+    texts = [(prefix + tail).encode() for prefix, tails in said for tail in [usual, usual, *tails]]
+    # of one length, and so of one head
+    size = max(map(len, texts))
+    segments = [request(text.ljust(size), [JSON, ("Authorization", f"Bearer {getattr(keys, by)}")]) for text in texts]
+
+    async def run(quick: bool) -> tuple[bytes, bool, dict[Any, Any]]:
+        asynchronous = hw.AsyncFeatureStore.of(store)
+        side = Side(asynchronous, quick, rate=rate)
+        assert side.app.keys is not None
+        await side.app.keys.read()
+        await asynchronous.get_online_features(["events:n"], [7])
+        answers, closed = await side.say(segments)
+        await store.services.close_clients()
+        return re.sub(rb"[0-9a-f]{12}-[0-9a-f]+", b"ID", answers), closed, side.counts()
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(known_reads, "MOMENT", 60.0)
+        assert asyncio.run(run(True)) == asyncio.run(run(False))
+
+
+def test_what_is_known_of_a_read_ends_with_its_moment_its_registry_and_its_keys(
+    stores: tuple[hw.FeatureStore, Keys], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, keys = stores
+    texts = [json.dumps({"features": ["events:n"], "entities": {"user": [user]}}).encode() for user in (7, 8, 9)]
+    said = [request(text, [JSON, ("Authorization", f"Bearer {keys.whole}")]) for text in texts]
+    taken: list[bool] = []
+    read = known_reads.KnownRead.read
+
+    def counted(known: Any, *args: Any) -> Any:
+        found = read(known, *args)
+        taken.append(found is not None)
+        return found
+
+    monkeypatch.setattr(known_reads.KnownRead, "read", counted)
+
+    async def run() -> None:
+        side = Side(hw.AsyncFeatureStore.of(store), True)
+        assert side.app.keys is not None
+        await side.app.keys.read()
+        await side.say([said[0]])  # its reader is made
+        monkeypatch.setattr(known_reads, "MOMENT", 60.0)
+        answers, _ = await side.say([*said, *said])
+        assert answers.count(b"HTTP/1.1 200") == 6 and answers.count(b'"user":[8]') == 2
+        assert taken == [True] * len(taken) and len(taken) >= 3
+        await side.app.keys.read()
+        taken.clear()
+        await side.say(said)
+        assert taken == [True]
+        store.registry.refresh()
+        monkeypatch.setattr(known_reads, "MOMENT", 0.0)
+        head = next(iter(side.app.quick._heads._heads.values()))
+        assert head.known is not None
+        assert head.known.read(texts[0], None) is None
+        assert head.known.read(texts[0].replace(b"events:n", b"events:x"), head.known.snapshot) is None
+        await side.app.keys.read()
+        await side.say(said * 2)
+        assert taken[3:] == [False] * len(taken[3:])
+        await store.services.close_clients()
+
+    asyncio.run(run())
+
+
+PLAIN_READ = json.dumps({"features": ["events:n"], "entities": [7]}).encode()
 
 
 def of_key(key: str, *others: tuple[str, str]) -> bytes:

@@ -26,6 +26,11 @@ class AsyncRegistry:
         """As it was read last; None where it has to be read again."""
         return None if self._registry.due else self._registry.latest
 
+    @property
+    def latest(self) -> RegistrySnapshot | None:
+        """As it was read last, however long ago."""
+        return self._registry.latest
+
     async def snapshot(self) -> RegistrySnapshot:
         """As `RegistryReader.snapshot`; one call waits, on a thread, others go on with what is known, unless it is old.
 

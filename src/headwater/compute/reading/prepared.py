@@ -342,6 +342,25 @@ class PreparedReader(forks.OfOneProcess):
             return None
         return self.arguments(None, None, None, _FLAG, None, None, None)
 
+    def plain_again(self, given: ReadArguments) -> ReadArguments | None:
+        """What `plain_arguments` gave a moment ago, for a read now, where the registry is the same.
+
+        Args:
+            given: the arguments of the read before.
+
+        Returns:
+            The arguments; None where that has to be asked again.
+        """
+        now = self._context.now()
+        if (
+            given.reader is not self._reader
+            or self._blind
+            or self._lost
+            or (self._ends is not None and now >= self._ends)
+        ):
+            return None
+        return ReadArguments(given.reader, given.ask, now, given.ahead, given.policy, given.age)
+
     @property
     def due(self) -> bool:
         """Whether the next read looks at the registry first: it is time, or another read saw it changed."""

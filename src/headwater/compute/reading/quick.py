@@ -43,10 +43,15 @@ class QuickReads:
         """The registry; None where it has to be read first."""
         return self._services.async_registry.fresh
 
+    @property
+    def latest(self) -> RegistrySnapshot | None:
+        """The registry as it was read last."""
+        return self._services.async_registry.latest
+
     def arguments(
         self, features: Any, full_names: bool | None, snapshot: RegistrySnapshot | None
-    ) -> ReadArguments | None:
-        """The arguments of a read of some features; None where such a read does more than get its rows.
+    ) -> tuple[PreparedReader, ReadArguments] | None:
+        """The reader of some features and the arguments of a read; None where that does more than get its rows.
 
         Args:
             features: a list of references; a service or its name.
@@ -59,7 +64,8 @@ class QuickReads:
         if snapshot is None:
             return None
         reader = self._services.kept_reader(features, full_names, snapshot)
-        return None if reader is None else reader.plain_arguments()
+        given = None if reader is None else reader.plain_arguments()
+        return None if reader is None or given is None else (reader, given)
 
     def begin(self, keys: Sequence[bytes], took: Callable[[Rows | BaseException], None]) -> Rows | bool:
         """As `AsyncFetcher.begin`, of the running event loop."""

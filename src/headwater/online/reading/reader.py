@@ -181,7 +181,14 @@ class OnlineReader:
         Raises:
             EntityKeyError: join keys that are missing, unknown or of another type.
         """
-        batch = entity_batch(entities, self._keys)
+        return self.plan_batch(entity_batch(entities, self._keys))
+
+    def plan_batch(self, batch: EntityBatch) -> KeyPlan:
+        """The distinct keys to get for entities that were checked.
+
+        Raises:
+            EntityKeyError: an integer or a text that no key can hold.
+        """
         keys: list[bytes] = self._records.copy()
         reads: list[ViewReadResult] = []
         for view in self._views:
