@@ -290,35 +290,38 @@ PREFIXES = st.sampled_from(
         "{",
     ]
 )
-LISTS = st.lists(st.sampled_from([7, 8, 9, 7, None, "7", 2**63, 2**70, 7.0, True]), max_size=6).map(json.dumps)
-TAILS = st.one_of(
-    st.sampled_from(["[7]", "[8]", "[7, 8, 7]"]).map('"entities":{{"user":{}}}}}'.format),
-    LISTS.map('"entities": {{"user": {}}}}}'.format),
-    st.sampled_from(
-        [
-            '"entities":{"user":[7]},"stale":"drop"}',
-            '"entities":{"user":[7]},"entities":{"user":[8]}}',
-            '"entities":{"user":[7],"user":[8]}}',
-            '"entities":{"user":[7],"dest":["b"]}}',
-            '"entities":{"user":[7]}}}',
-            '"entities":{"user":[7]}',
-            '"entities":[7]}',
-            '"entities":{"user":7}}',
-            '"entities":{"origin":["a"],"dest":["b"]}}',
-            '"entities":{"user":[7]},"features":["events:x"]}',
-            '"entities":{"us\\u0065r":[7]}}',
-            '"entitie\\u0073":{"user":[7]}}',
-            '"entities" :{"user":[7]}}x',
-            '"entities","stale":"drop"}',
-        ]
-    ),
-)
+USUAL = '"entities":{"user":[8]}}'
+TAILS = [
+    USUAL,
+    '"entities":{"user":[7, 8, 7]}}',
+    '"entities":{"user":[]}}',
+    '"entities":{"user":[7, null]}}',
+    '"entities":{"user":["7"]}}',
+    '"entities":{"user":[9223372036854775808]}}',
+    '"entities":{"user":[1180591620717411303424]}}',
+    '"entities":{"user":[7.0, true]}}',
+    '"entities":{"user":[7]},"stale":"drop"}',
+    '"entities":{"user":[7]},"include":[]}',
+    '"entities":{"user":[7]},"entities":{"user":[8]}}',
+    '"entities":{"user":[7],"user":[8]}}',
+    '"entities":{"user":[7],"dest":["b"]}}',
+    '"entities":{"dest":["b"]}}',
+    '"entities":{"user":[7]}}}',
+    '"entities":{"user":[7]}',
+    '"entities":[7]}',
+    '"entities":{"user":7}}',
+    '"entities":{"origin":["a"],"dest":["b"]}}',
+    '"entities":{"user":[7]},"features":["events:x"]}',
+    '"entities":{"us\\u0065r":[7]}}',
+    '"entitie\\u0073":{"user":[7]}}',
+    '"entities" :{"user":[7]}}x',
+    '"entities","stale":"drop"}',
+]
 
 
-@settings(max_examples=rounds(60), deadline=None)
+@settings(max_examples=rounds(30), deadline=None)
 @given(
-    # of each three in a row: the third meets what is known of the first two
-    st.lists(st.tuples(PREFIXES, st.lists(TAILS, min_size=1, max_size=6)), min_size=1, max_size=3),
+    st.lists(st.tuples(PREFIXES, st.permutations(TAILS)), min_size=1, max_size=2),
     st.sampled_from(["whole", "whole", "events", "model", "ended"]),
     st.sampled_from([0, 5]),
 )
@@ -326,8 +329,8 @@ def test_bodies_that_begin_as_others_did_mean_what_they_say(
     stores: tuple[hw.FeatureStore, Keys], said: list[tuple[str, list[str]]], by: str, rate: int
 ) -> None:
     store, keys = stores
-    usual = '"entities":{"user":[8]}}'
-    texts = [(prefix + tail).encode() for prefix, tails in said for tail in [usual, usual, *tails]]
+    # with the first a reader is made, the others are noted: what follows meets what is known of them
+    texts = [(prefix + tail).encode() for prefix, tails in said for tail in [USUAL, USUAL, USUAL, *tails]]
     # of one length, and so of one head
     size = max(map(len, texts))
     segments = [request(text.ljust(size), [JSON, ("Authorization", f"Bearer {getattr(keys, by)}")]) for text in texts]
