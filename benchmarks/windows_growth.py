@@ -56,7 +56,7 @@ def plain(given: dict[str, Any]) -> dict[str, Any]:
 def fill(given: dict[str, Any]) -> dict[str, Any]:
     """Rows of the view filled into LMDB."""
     folder = Path(given["folder"])
-    make_project(folder)
+    make_project(folder, given["memory"])
     with open_project(folder, END) as store:
         began, cpu = time.perf_counter(), time.process_time()
         store.materialize()

@@ -235,7 +235,7 @@ class EventsRequest:
         log: of the log the rows with first < position ≤ second; None: none of them.
         known_until: rows known later than this instant (microseconds) are left out; None: none are.
         known_after: rows known at this instant (microseconds) or before are left out; None: none are.
-        by_key: whether the rows of a key come together.
+        keys_alone: whether the keys of these rows are given instead, each once.
     """
 
     view: ViewInput
@@ -244,7 +244,7 @@ class EventsRequest:
     log: tuple[int, int] | None = (0, 2**63 - 1)
     known_until: int | None = None
     known_after: int | None = None
-    by_key: bool = False
+    keys_alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -495,7 +495,8 @@ class OfflineEngine(OfOneProcess, ABC):
             Batches of the join keys by name; `__event` and `__created` (int64, microseconds); `__origin` (int8: 0
             source, 1 log); `__position` and `__arrival` (int64; of source rows 0 and NULL); `__event_id` in its own
             type (NULL where a row has none); every column of the version's `columns` in its dtype, called as
-            `event_columns` of `planning.windows.events` says: by name, unless a join key has it.
+            `event_columns` of `planning.windows.events` says: by name, unless a join key has it. With `keys_alone` the
+            join keys by name, each key once.
 
         Raises:
             UsageError: the engine has no windows.

@@ -92,7 +92,8 @@ class WindowHistory:
 
     def _withheld(self, asked: Slice, tolerance: int) -> ByKey:
         """Whole batches with events that were known in the range, and were withheld before."""
-        known = {"known_after": None if asked.since == MIN_MICROS else asked.since, "known_until": asked.until}
+        after = None if asked.since == MIN_MICROS else asked.since
+        known: dict[str, Any] = {"known_after": after, "known_until": asked.until}
         rows = self._events(asked.through, source=None, log=(0, asked.through), counted=False, **known)
 
         def is_late(batch: Batch) -> bool:
@@ -169,12 +170,12 @@ class WindowHistory:
         if scope is None:
             return set()
         until = self._listing.through.known_at
-        return self._keys_in(self._events(0, source=scope, log=None, known_until=until, counted=False))
+        return self._keys_in(self._events(0, source=scope, log=None, known_until=until, counted=False, keys_alone=True))
 
     def named(self, through: int) -> set[bytes]:
         """The keys that the source, or the log up to a position, names, by an event or a delete."""
         scope = SourceScope() if self._listing is not None and self._listing.has_source else None
-        keys = self._keys_in(self._events(through, source=scope, log=(0, through), counted=False))
+        keys = self._keys_in(self._events(through, source=scope, log=(0, through), counted=False, keys_alone=True))
         return keys | {key for key, _ in self._deletes(0, through)}
 
     # both
@@ -245,6 +246,7 @@ class WindowHistory:
         known_after: int | None = None,
         known_until: int | None = None,
         counted: bool = True,
+        keys_alone: bool = False,
     ) -> Iterator[pa.RecordBatch]:
         """Rows that are events; not counted where they only say which keys are to be looked at."""
         if log is not None and log[0] >= log[1] and source is None:
@@ -257,7 +259,7 @@ class WindowHistory:
             source = None
         if source is None and (log is None or given.log is None or not given.log.parts):
             return
-        request = EventsRequest(given, keys, source, log, known_until, known_after)
+        request = EventsRequest(given, keys, source, log, known_until, known_after, keys_alone)
         for batch in self._context.engine.events(request):
             self.rows += batch.num_rows if counted else 0
             yield batch

@@ -52,9 +52,14 @@ def run_events(request: EventsRequest, workspace: Callable[[str], Workspace]) ->
             query = query.join(table_named(space.table("wanted")).as_("w"), on=exp.and_(*same), join_type="semi")
         for condition in _conditions(request):
             query = query.where(condition)
-        if request.by_key:
-            query = query.order_by(*[column(k, "r") for k in rows.key_names])
         keys = [(name, key_form(key.dtype)) for name, key in zip(rows.key_names, plain.view.keys, strict=False)]
+        if request.keys_alone:
+            named: list[Tree] = [column(k, "r") for k in rows.key_names]
+            each = query.select(*(named or [number(1).as_("n")]), append=False)
+            schema = pa.schema(keys or [("n", pa.int32())])
+            for batch in space.stream(each.distinct(), schema, _ROWS):
+                yield _keys(batch, plain)
+            return
         fixed = [("event", pa.int64()), ("created", pa.int64()), ("origin", pa.int8()), ("position", pa.int64())]
         values = [(f"f{i}", f.dtype.arrow) for i, f in enumerate(columns)]
         schema = pa.schema([*keys, *fixed, ("arrival", pa.int64()), *values])
@@ -73,6 +78,13 @@ def _conditions(request: EventsRequest) -> Iterator[Tree]:
         yield known <= number(request.known_until)
     if request.known_after is not None:
         yield known.copy() > number(request.known_after)
+
+
+def _keys(batch: pa.RecordBatch, view: ViewInput) -> pa.RecordBatch:
+    """The join keys of a batch by name; of a view that has none a column of no name, for the number of rows."""
+    keys = view.view.keys
+    named = {key.name: batch.column(f"k{i}").cast(key.dtype.arrow) for i, key in enumerate(keys)}
+    return pa.RecordBatch.from_pydict(named or {"": batch.column(0)})
 
 
 def _shaped(batch: pa.RecordBatch, view: ViewInput, columns: tuple[Feature, ...]) -> pa.RecordBatch:

@@ -139,12 +139,15 @@ def test_parts_of_it(engine):
     assert events(engine, source(), LOG, source=SourceScope(known_after=MICROS + 10_000_000), log=None) == []
 
 
-def test_rows_of_a_key_together(engine):
+def test_keys_alone(engine):
     rows = [(number % 5, number, 1.0, "food", number + 1, number) for number in range(200)]
-    batches = engine.events(asked(source(), LogSlice(parts=(written(rows),), position=200), by_key=True))
-    keys = [row["shop"] for batch in batches for row in batch.to_pylist()]
-    assert keys == sorted(keys)
-    assert len(keys) == 202
+    log = LogSlice(parts=(written(rows),), position=200)
+    given = asked(source(), log, keys_alone=True)
+    keys = [row for batch in engine.events(given) for row in batch.to_pylist()]
+    assert sorted(row["shop"] for row in keys) == sorted({row["shop"] for row in events(engine, source(), log)})
+    assert all(row.keys() == {"shop"} for row in keys)
+    until = asked(source(), log, keys_alone=True, source=None, log=(0, 3))
+    assert sorted(row["shop"] for batch in engine.events(until) for row in batch.to_pylist()) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("kind", [pa.int64(), pa.float64(), pa.uint8()])
