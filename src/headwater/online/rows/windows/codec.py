@@ -110,9 +110,11 @@ def _head(layout: WindowLayout, row: WindowRow, flags: int) -> bytes:
     if row.listed:
         flags |= LISTED
         put_rising(to, sorted(row.listed), row.applied_through)
-    if row.ids or row.ids_after != NEVER:
+    if row.packed_ids or row.ids or row.ids_after != NEVER:
         flags |= IDS
-        _put_ids(to, row)
+        to += row.packed_ids
+        if not row.packed_ids:
+            _put_ids(to, row)
     if to:
         to += aligned(len(to))
     head = _HEADER.pack(

@@ -53,6 +53,7 @@ class WindowRow(msgspec.Struct, gc=False):
         newest_event, newest_known: the newest event time and known_at of the events in it; `NEVER` without one.
         ids: the digests of the newest events with an id.
         ids_after: the newest event time that was dropped of them; `NEVER`: none was.
+        packed_ids: both as they are stored, of a row that was made to be stored; `ids` is empty then.
     """
 
     lists: list[RowList] | StoredLists
@@ -69,6 +70,7 @@ class WindowRow(msgspec.Struct, gc=False):
     newest_known: int = NEVER
     ids: dict[int, MergedId] = msgspec.field(default_factory=dict)
     ids_after: int = NEVER
+    packed_ids: bytes = b""
 
     def covers(self, position: int) -> bool:
         """Whether a batch is in the row."""

@@ -70,10 +70,23 @@ def signed(given: Ints) -> Fixed:
     return numbers(((given << np.int64(1)) ^ (given >> np.int64(63))).view(np.uint64))
 
 
-def plain(given: NDArray[Any]) -> Fixed:
-    """Numbers as they are, little-endian."""
+def plain(given: NDArray[Any], there: NDArray[np.bool_] | None = None) -> Fixed:
+    """Numbers as they are.
+
+    Args:
+        given: in the form in which they are stored.
+        there: the records that have the field; None: all.
+    """
     width = given.itemsize
-    return Fixed(np.ascontiguousarray(given).view(np.uint8).reshape(-1, width), np.full(len(given), width, np.int64))
+    sizes = np.full(len(given), width, np.int64) if there is None else width * there.astype(np.int64)
+    return Fixed(np.ascontiguousarray(given).view(np.uint8).reshape(-1, width), sizes)
+
+
+def differences(given: Ints, first: NDArray[np.bool_]) -> Ints:
+    """Each number less the one before it; those that are the first of their kind as they are."""
+    before = np.zeros_like(given)
+    before[1:] = given[:-1]
+    return given - np.where(first, 0, before)
 
 
 def joined(fields: Sequence[Fixed | Varied]) -> tuple[bytes, Ints]:

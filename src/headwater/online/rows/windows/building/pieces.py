@@ -189,10 +189,9 @@ def _entries(layout: ListLayout, chosen: Chosen, within: _Within) -> Pieces:
     index = within.events if chosen.index is None else chosen.index[within.events]
     event, created = of.event[index], of.created[index]
     first, counts = _heads(within.sizes, len(index))
-    before = np.concatenate(([0], event[:-1])) if len(event) else event
     made: list[fields.Fixed | fields.Varied] = [
         fields.numbers(counts, first),
-        fields.signed(event - np.where(first, 0, before)),
+        fields.signed(fields.differences(event, first)),
         fields.signed(created - event),
         fields.numbers(of.position[index] * 2 + of.from_log[index]),
     ]
@@ -290,10 +289,9 @@ def _bins(layout: ListLayout, chosen: Chosen, tolerance: int) -> PieceStates:
     owner, code = owner[starts], inside[starts]
     sizes = np.bincount(owner, minlength=places.size)
     heads, numbers = _heads(sizes, len(code))
-    before = np.concatenate(([0], code[:-1])) if len(code) else code
     made: list[fields.Fixed | fields.Varied] = [
         fields.numbers(numbers, heads),
-        fields.signed(code - np.where(heads, 0, before)),
+        fields.signed(fields.differences(code, heads)),
         fields.numbers(counts),
     ]
     many = chosen.some[chosen.lifetimes.sizes > MOST_BINS].tolist()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from headwater.online.rows.windows.building.events import Chosen, KeyEvents
+from headwater.online.rows.windows.building.ids import tables_of_ids
 from headwater.online.rows.windows.building.numbers import states_of
 from headwater.online.rows.windows.building.packed_lists import (
     odd_keys,
@@ -26,7 +27,7 @@ from headwater.online.rows.windows.lists import (
     prune,
     text_size,
 )
-from headwater.online.rows.windows.row import NEVER, MergedId, WindowRow
+from headwater.online.rows.windows.row import WindowRow
 from headwater.online.rows.windows.stored_lists import Plans, StoredLists
 from headwater.planning.windows.layout import ListLayout, WindowLayout
 from headwater.planning.windows.rule import boundary_of
@@ -58,13 +59,11 @@ def put_events(layout: WindowLayout, rows: Sequence[WindowRow], statements: Stat
             if about not in chosen:
                 chosen[about] = Chosen(events, *about)
             lists.append(_lists(layout, each, chosen[about], tolerance))
-    ids = _ids(layout, events) if statements.ids is not None else {}
-    facts = events.newest_event.tolist(), events.newest_known.tolist()
-    for key, (row, newest, known, *parts) in enumerate(zip(rows, *facts, *lists, strict=True)):
+    ids = tables_of_ids(layout, events) if statements.ids is not None else [b""] * len(rows)
+    facts = events.newest_event.tolist(), events.newest_known.tolist(), ids
+    for row, newest, known, table, *parts in zip(rows, *facts, *lists, strict=True):
         row.lists = StoredLists(plans, parts, {})
-        row.newest_event, row.newest_known = newest, known
-        if key in ids:
-            row.ids, row.ids_after = ids[key]
+        row.newest_event, row.newest_known, row.packed_ids = newest, known, table
 
 
 def _lists(layout: WindowLayout, given: ListLayout, chosen: Chosen, tolerance: int) -> list[bytes]:
@@ -114,29 +113,3 @@ def _entries(chosen: Chosen, key: int) -> Iterator[Entry]:
     column = chosen.column
     fields.append([None] * len(index) if column is None else column.stored(column.values[index]))
     return (Entry(*each) for each in zip(*fields, strict=True))
-
-
-def _ids(layout: WindowLayout, events: KeyEvents) -> Mapping[int, tuple[dict[int, MergedId], int]]:
-    """The table of ids of each key that has any, and the newest event time that it lacks."""
-    of = events.of
-    assert of.ids is not None
-    digests, present = of.ids
-    index = np.flatnonzero(present)
-    index = index[np.lexsort((digests[index], of.event[index], of.key[index]))]
-    starts = np.searchsorted(of.key[index], np.arange(events.keys + 1))
-    found = {}
-    for key in np.flatnonzero(np.diff(starts)).tolist():
-        low, high = int(starts[key]), int(starts[key + 1])
-        first = max(low, high - layout.ids)
-        after = int(of.event[index[first - 1]]) if first > low else NEVER
-        own = index[first:high]
-        facts = zip(
-            digests[own].tolist(),
-            of.event[own].tolist(),
-            of.known_at[own].tolist(),
-            of.from_log[own].tolist(),
-            of.position[own].tolist(),
-            strict=True,
-        )
-        found[key] = {name: MergedId(*rest) for name, *rest in facts}, after
-    return found
