@@ -148,7 +148,8 @@ class App:
     @property
     def has_room(self) -> bool:
         """Whether one more request may be answered now."""
-        return not self.draining and self.under_way - self._bodies.arriving < self.settings.most_at_once
+        under_way, most = self.under_way, self.settings.most_at_once
+        return not self.draining and (under_way < most or under_way - self._bodies.arriving < most)
 
     def begins(self) -> None:
         """Count a request that comes; `ended` or `never_began` follows."""

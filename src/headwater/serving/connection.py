@@ -146,7 +146,8 @@ class BoundedConnection(HttpToolsProtocol):
         """Take some bytes; a head that is too long, or takes too long, ends the connection."""
         if self._deaf:
             return
-        alone = self._between and not self._busy
+        cycle = self.cycle
+        alone = self._between and (cycle is None or cycle.response_complete)
         if alone and not self.transport.is_closing():
             known = self._quick.find(data)
             if known is not None and self._answer_quickly(*known):
@@ -336,7 +337,8 @@ class BoundedConnection(HttpToolsProtocol):
         self._since = self.loop.time()
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         if self.pipeline:
             exchange, app = self.pipeline.pop()
             self._begin(exchange, app)

@@ -77,7 +77,8 @@ class Deadlines:
 
     def add(self, bounded: Bounded, loop: asyncio.AbstractEventLoop) -> None:
         """Have something end that is no block of a task; `discard` once it has ended by itself."""
-        self._see_to(loop)
+        if self._loop is not loop:
+            self._see_to(loop)
         self._all[bounded] = None
 
     def discard(self, bounded: Bounded) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from headwater.compute.reading.prepared import PreparedReader
+from headwater.compute.reading.quick import Begin
 from headwater.compute.reading.read_arguments import ReadArguments
 from headwater.online.reading.entities import EntityBatch
 from headwater.planning.snapshot import RegistrySnapshot
@@ -37,9 +38,13 @@ class KnownRead:
         snapshot: the registry that it holds for.
         key: the API key's id; None: none is asked for.
         include: what is wanted beside values.
+        begin: begins to get rows.
     """
 
-    __slots__ = ("_decode", "_given", "_name", "_prefix", "_reader", "_size", "_until", "include", "key", "snapshot")
+    __slots__ = (
+        *("_decode", "_given", "_name", "_prefix", "_reader", "_size", "_until"),
+        *("begin", "include", "key", "snapshot"),
+    )
 
     def __init__(
         self,
@@ -51,11 +56,12 @@ class KnownRead:
         snapshot: RegistrySnapshot,
         access: Access,
         include: tuple[str, ...],
+        begin: Begin,
     ) -> None:
         self._prefix, self._size, self._until = prefix, len(prefix), time.monotonic() + MOMENT
         self._name, self._decode = name, _decoder_of(name, dtype.name).decode
         self._reader, self._given = reader, given
-        self.snapshot, self.include = snapshot, include
+        self.snapshot, self.include, self.begin = snapshot, include, begin
         self.key = None if access.key is None else access.key.id
 
     def read(self, body: bytes, snapshot: RegistrySnapshot | None) -> tuple[ReadArguments, EntityBatch] | None:
@@ -90,6 +96,7 @@ def known_read(
     snapshot: RegistrySnapshot,
     access: Access,
     include: tuple[str, ...],
+    begin: Begin,
 ) -> KnownRead | None:
     """What is known of reads like one that was answered; None where such reads have to be looked at each.
 
@@ -101,6 +108,7 @@ def known_read(
         snapshot: the registry that it was answered by.
         access: what its API key allows.
         include: what it wants beside values.
+        begin: began to get its rows.
     """
     if access.key is not None and access.key.expires_at is not None:
         return None
@@ -114,7 +122,7 @@ def known_read(
         return None
     if same != msgspec.structs.replace(asked, entities={}):
         return None
-    return KnownRead(prefix, *keys[0], reader, given, snapshot, access, include)
+    return KnownRead(prefix, *keys[0], reader, given, snapshot, access, include, begin)
 
 
 @lru_cache(maxsize=64)

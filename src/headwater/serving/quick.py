@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from headwater.compute.reading.quick import QuickReads
+from headwater.compute.reading.quick import Begin, QuickReads
 from headwater.compute.reading.read_arguments import ReadArguments
 from headwater.online.fetching.fetcher import Rows
 from headwater.online.reading.reader import KeyPlan
@@ -107,7 +107,9 @@ class Waiting:
         return self.request_id
 
     def _end(self, answer: Answer) -> None:
-        request_id = self._id()
+        request_id = self.request_id
+        if request_id is None:
+            request_id = self.request_id = self._app.new_id()
         self._finish(answer.status)
         self.send(self, answer, request_id)
 
@@ -192,7 +194,7 @@ class Quick:
                         if key is not None:
                             app.limits.enter(key)
                         waiting = Waiting(app, began, head.request_id, key, given, plan, head.known.include)
-                        return self._begin(waiting, loop, send)
+                        return self._begin(waiting, head.known.begin, loop, send)
             except Exception:
                 """It is looked at as any other."""
         try:
@@ -213,25 +215,29 @@ class Quick:
             # a text that stands for an integer is refused by the reader: then this read is not plain
             plan = given.reader.plan_keys(wanted if means_the_same(wanted, keys) else entities(wanted, keys))
             key = None if access.key is None else access.key.id
+            begin = self._reads.begin
             if key is not None:
                 app.limits.enter(key)
         except Exception:
             return None
-        prefix = prefix_of(body)
-        head.known = (
-            known_read(prefix, asked, reader, given, snapshot, access, include) if prefix == head.prefix else None
-        )
+        prefix, head.known = prefix_of(body), None
+        if prefix == head.prefix:
+            head.known = known_read(prefix, asked, reader, given, snapshot, access, include, begin)
         head.prefix = prefix
-        return self._begin(Waiting(app, began, head.request_id, key, given, plan, include), loop, send)
+        return self._begin(Waiting(app, began, head.request_id, key, given, plan, include), begin, loop, send)
 
     def _begin(
-        self, waiting: Waiting, loop: asyncio.AbstractEventLoop, send: Callable[[Waiting, Answer, bytes], None]
+        self,
+        waiting: Waiting,
+        begin: Begin,
+        loop: asyncio.AbstractEventLoop,
+        send: Callable[[Waiting, Answer, bytes], None],
     ) -> tuple[Answer, bytes] | Waiting | None:
         """As `begin`, of a read that was checked and is counted among those of its API key."""
         app, key = self._app, waiting.key
         app.begins()
         try:
-            rows = self._reads.begin(waiting.plan.keys, waiting.took)
+            rows = begin(waiting.plan.keys, waiting.took)
             if rows is True:
                 waiting.send = send
                 waiting.until = loop.time() + app.settings.deadline

@@ -101,8 +101,9 @@ def too_late(part: str, deadline: float) -> Unavailable:
 
 def count_read(metrics: Metrics, result: OnlineResult, include: tuple[str, ...]) -> None:
     """Count what a read serves."""
-    if len(result) or include != _DESCRIPTION:
-        metrics.batch(READ, result.service or "", len(result))
+    size = len(result)
+    if size or include != _DESCRIPTION:
+        metrics.batch(READ, result.service or "", size)
     metrics.served(result)
 
 

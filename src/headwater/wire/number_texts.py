@@ -11,7 +11,7 @@ import numpy as np
 
 from headwater.online.reading.result import OnlineResult
 from headwater.online.reading.view_read import ReadColumn, ReadRequest
-from headwater.wire.json_values import column_writer
+from headwater.wire.json_values import WHOLE, column_writer
 
 orjson: Any
 try:
@@ -82,8 +82,12 @@ class NumberTexts:
         numbers: Sequence[bytes] = text[1:-1].split(b",")
         if self._order is not None:
             numbers = self._order(numbers)[:-1]
-        entities = result.entities
-        return (*[_column_text(entities.values(name), write) for name, write in self._keys], *numbers)
+        columns, texts = result.entities.columns, []
+        for name, write in self._keys:
+            value = columns[name][0]
+            plain = type(value) is int and -WHOLE <= value <= WHOLE
+            texts.append(b"[%d]" % value if plain else _column_text(columns[name], write))
+        return (*texts, *numbers)
 
     def of(self, result: OnlineResult) -> bytes | None:
         """The columns, keys first, as `_ENCODE` writes them.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from headwater.compute.reading.async_clients import AsyncClients
 from headwater.compute.reading.async_registry import AsyncRegistry
@@ -11,6 +11,8 @@ from headwater.compute.reading.prepared import PreparedReader
 from headwater.compute.reading.read_arguments import ReadArguments
 from headwater.online.fetching.fetcher import Rows
 from headwater.planning.snapshot import RegistrySnapshot
+
+Begin: TypeAlias = Callable[[Sequence[bytes], Callable[[Rows | BaseException], None]], Rows | bool]
 
 
 class _Services(Protocol):
@@ -67,6 +69,7 @@ class QuickReads:
         given = None if reader is None else reader.plain_arguments()
         return None if reader is None or given is None else (reader, given)
 
-    def begin(self, keys: Sequence[bytes], took: Callable[[Rows | BaseException], None]) -> Rows | bool:
+    @property
+    def begin(self) -> Begin:
         """As `AsyncFetcher.begin`, of the running event loop."""
-        return self._services.async_clients.fetcher().begin(keys, took)
+        return self._services.async_clients.fetcher().begin
