@@ -463,14 +463,16 @@ class FeatureStore(forks.OfOneProcess):
 
         Args:
             name: of the set: letters, digits, `.`, `_` and `-`.
-            spine: join keys, timestamps and labels, as `get_historical_features` takes them.
+            spine: join keys and timestamps: a pandas, polars or pyarrow table, a Parquet path, or SQL; None together
+                with `at`: every known entity.
             features: a list of references (`"weather:temp"`, `"weather:*"`), views and selections; a service or its
                 name.
             labels: columns of the spine that a model predicts.
             timestamp_column: the spine's column of times; default: `timestamp` or `event_timestamp`.
             at: one instant for all rows, instead of a column.
             as_known: use only what was known at each row's time; False: also what became known later.
-            timezone: IANA name of the time zone of naive timestamps in the spine and of a naive `at`; None: UTC.
+            timezone: IANA name of the time zone of naive timestamps in the spine and of a naive `at`, such as
+                `Europe/Berlin`; None: UTC. Where a clock change repeats an hour, the earlier instant is used.
             full_names: name feature columns `view__feature`; None: only their names.
             include: columns to add for each view or feature: `status`, `event_time`.
 

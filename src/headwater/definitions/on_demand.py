@@ -11,9 +11,10 @@ from msgspec.structs import force_setattr
 from headwater.deferred import deferred
 from headwater.definitions.coerce import as_dict, as_tuple
 from headwater.definitions.feature import Feature
+from headwater.definitions.named_features import NamedFeatures
 from headwater.definitions.place import Placed
+from headwater.definitions.plain_function import OfFunction
 from headwater.definitions.view import FeatureSelection, FeatureView
-from headwater.errors import FeatureNotFound, UsageError, brief, listing, nearest
 from headwater.forks import lazy
 from headwater.types import DType
 
@@ -41,13 +42,7 @@ class RequestField(Placed, frozen=True):
         return hash((self.name, self.dtype))
 
 
-class _Name(Placed, frozen=True):
-    """What an on-demand feature view may be given by position."""
-
-    name: str
-
-
-class OnDemandFeatureView(_Name, frozen=True, kw_only=True):
+class OnDemandFeatureView(OfFunction, NamedFeatures, frozen=True, kw_only=True):
     """Features that a function computes when they are read; `on_demand` makes one of a function.
 
     The value can be called like the function: `cold_start(temp=…, hour=…)`.
@@ -69,6 +64,7 @@ class OnDemandFeatureView(_Name, frozen=True, kw_only=True):
         function: the function itself; None in one that was read from a registry.
     """
 
+    called: ClassVar[str] = "on-demand feature view"
     not_compared: ClassVar[tuple[str, ...]] = ("place", "function")
     inputs: Iterable[Any]
     features: Iterable[Feature]
@@ -100,27 +96,8 @@ class OnDemandFeatureView(_Name, frozen=True, kw_only=True):
     def __hash__(self) -> int:
         return hash((self.name, self.version))
 
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        # the name of the function means this value, so that the function itself cannot be pickled
-        make, (kind, given, problems) = super().__reduce__()
-        return make, (kind, {**given, "function": None}, problems)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the plain function.
-
-        Args:
-            args: as the function takes them.
-            kwargs: as the function takes them.
-
-        Returns:
-            What the function returns.
-
-        Raises:
-            UsageError: the view was read from a registry, which has the function's source text alone.
-        """
-        if self.function is None:
-            raise UsageError(f"on-demand feature view {self.name!r} was read from a registry: only reads run it")
-        return self.function(*args, **kwargs)
+    def _run_by(self) -> str:
+        return f"{self.called} {self.name!r} was read from a registry: only reads run it"
 
     @property
     def join_keys(self) -> dict[str, DType]:
@@ -137,16 +114,6 @@ class OnDemandFeatureView(_Name, frozen=True, kw_only=True):
         """The features, typed."""
         return tuple(feature for feature in self.features if isinstance(feature, Feature))
 
-    @lazy
-    def feature_names(self) -> tuple[str, ...]:
-        """The names of the features, in order."""
-        return tuple(feature.name for feature in self.feature_list)
-
-    @lazy
-    def features_by_name(self) -> Mapping[str, Feature]:
-        """Name → feature, the first of each name."""
-        return {f.name: f for f in reversed(self.feature_list) if isinstance(f.name, str)}
-
     @property
     def request_fields(self) -> tuple[RequestField, ...]:
         """The request fields among its own inputs."""
@@ -159,26 +126,6 @@ class OnDemandFeatureView(_Name, frozen=True, kw_only=True):
             item if isinstance(item, FeatureSelection) else FeatureSelection(item)
             for item in self.inputs
             if isinstance(item, (FeatureView, FeatureSelection, OnDemandFeatureView))
-        )
-
-    def feature(self, name: str) -> Feature:
-        """The feature of that name.
-
-        Args:
-            name: the name of a feature of this view.
-
-        Returns:
-            The feature's definition.
-
-        Raises:
-            FeatureNotFound: the view has no such feature; the message lists those that it has.
-        """
-        if name in self.features_by_name:
-            return self.features_by_name[name]
-        version = f" ({self.version})" if self.version else ""
-        raise FeatureNotFound(
-            f"{brief(f'{self.name}:{name}')}: on-demand feature view {self.name!r}{version} has "
-            f"{listing(self.feature_names)}{nearest(name, self.feature_names)}"
         )
 
     def __getitem__(self, names: str | tuple[str, ...]) -> FeatureSelection:

@@ -11,14 +11,14 @@ from msgspec.structs import force_setattr
 
 from headwater.clock import parse_duration
 from headwater.deferred import deferred
+from headwater.definitions.plain_function import OfFunction
 from headwater.definitions.sources import Source, SQLSource
-from headwater.errors import UsageError
 from headwater.types import DType
 
 function_source = deferred("headwater.definitions.function_source")
 
 
-class TransformSource(Source, frozen=True, kw_only=True):
+class TransformSource(OfFunction, Source, frozen=True, kw_only=True):
     """What a function makes of other sources; `transform` makes one of a function.
 
     The value can be called like the function.
@@ -64,32 +64,13 @@ class TransformSource(Source, frozen=True, kw_only=True):
     def __hash__(self) -> int:
         return hash((self.name, self.text))
 
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        # the name of the function means this value, so that the function itself cannot be pickled
-        make, (kind, given, problems) = super().__reduce__()
-        return make, (kind, {**given, "function": None}, problems)
-
     @property
     def context_time(self) -> timedelta | None:
         """`context` as a timedelta."""
         return self.context  # type: ignore[return-value]
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the plain function.
-
-        Args:
-            args: as the function takes them.
-            kwargs: as the function takes them.
-
-        Returns:
-            What the function returns.
-
-        Raises:
-            UsageError: the source was read from a registry, which has the function's source text alone.
-        """
-        if self.function is None:
-            raise UsageError(f"transformation {self.name!r} was read from a registry: only history and runs call it")
-        return self.function(*args, **kwargs)
+    def _run_by(self) -> str:
+        return f"transformation {self.name!r} was read from a registry: only history and runs call it"
 
 
 def transform(

@@ -15,7 +15,7 @@ from headwater.definitions.aggregation import Aggregation
 from headwater.definitions.coerce import as_dict, as_tuple
 from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
-from headwater.definitions.place import Placed
+from headwater.definitions.named_features import NamedFeatures
 from headwater.definitions.sources import Source
 from headwater.errors import FeatureNotFound, brief, listing, nearest
 from headwater.forks import lazy
@@ -28,13 +28,7 @@ if TYPE_CHECKING:
 _DURATIONS = ("ttl", "freshness_sla")
 
 
-class _Name(Placed, frozen=True):
-    """What a view may be given by position."""
-
-    name: str
-
-
-class FeatureView(_Name, frozen=True, kw_only=True):
+class FeatureView(NamedFeatures, frozen=True, kw_only=True):
     """Features of one entity from one source; (name, version) is immutable once applied.
 
     Attributes:
@@ -138,16 +132,6 @@ class FeatureView(_Name, frozen=True, kw_only=True):
             found.setdefault(name, dtype)
         return found
 
-    @lazy
-    def feature_names(self) -> tuple[str, ...]:
-        """The names of the features, in order."""
-        return tuple(feature.name for feature in self.feature_list)
-
-    @lazy
-    def features_by_name(self) -> Mapping[str, Feature]:
-        """Name → feature, the first of each name."""
-        return {f.name: f for f in reversed(self.feature_list) if isinstance(f.name, str)}
-
     def key_column(self, join_key: str) -> str:
         """The source's column that holds a join key.
 
@@ -168,26 +152,6 @@ class FeatureView(_Name, frozen=True, kw_only=True):
     def sla_time(self) -> timedelta | None:
         """The view's freshness SLA."""
         return self.freshness_sla  # type: ignore[return-value]
-
-    def feature(self, name: str) -> Feature:
-        """The feature of that name.
-
-        Args:
-            name: the name of a feature of this view.
-
-        Returns:
-            The feature's definition.
-
-        Raises:
-            FeatureNotFound: the view has no such feature; the message lists those that it has.
-        """
-        if name in self.features_by_name:
-            return self.features_by_name[name]
-        version = f" ({self.version})" if self.version else ""
-        raise FeatureNotFound(
-            f"{brief(f'{self.name}:{name}')}: view {self.name!r}{version} has {listing(self.feature_names)}"
-            f"{nearest(name, self.feature_names)}"
-        )
 
     def __getitem__(self, names: str | tuple[str, ...]) -> FeatureSelection:
         return FeatureSelection(self)[names]
