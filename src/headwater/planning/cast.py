@@ -64,14 +64,14 @@ def fit_time(column: Column) -> Fitted:
     return _readable(plain(column), lambda array: _times(array, up=True))
 
 
-def misfits(column: pa.ChunkedArray, bad: NDArray[np.bool_], dtype: DType, first: int = 0) -> str:
+def misfits(column: pa.ChunkedArray, bad: NDArray[np.bool_], dtype: DType, first: int | None = 0) -> str:
     """What an error says of the values of a column that do not fit.
 
     Args:
         column: the values as they were given.
         bad: which of them do not fit.
         dtype: what they do not fit.
-        first: the number of the first row.
+        first: the number of the first row; None: the error names the row itself.
     """
     rows = np.flatnonzero(bad)
     value = column[int(rows[0])]
@@ -82,7 +82,8 @@ def misfits(column: pa.ChunkedArray, bad: NDArray[np.bool_], dtype: DType, first
         why = f": {misfit}"
     except Exception:  # Python holds no nanoseconds without pandas
         why = ": finer than a microsecond" if pa.types.is_timestamp(value.type) else ""
-    return f"{shown(value)} in {row_list(rows, first)} does not fit {dtype}{why}"
+    where = "" if first is None else f" in {row_list(rows, first)}"
+    return f"{shown(value)}{where} does not fit {dtype}{why}"
 
 
 def _readable(array: pa.Array, convert: Callable[[pa.Array], Fitted]) -> Fitted:

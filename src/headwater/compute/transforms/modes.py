@@ -155,7 +155,7 @@ def _fitted(column: pa.ChunkedArray | list[Any], feature: Feature) -> pa.Array:
         if isinstance(column, list):
             value = column[int(np.flatnonzero(found.bad)[0])]
             raise WrongValues(f"{feature.name!r}: {brief(value)} does not fit {feature.dtype}")
-        raise WrongValues(f"{feature.name!r}: {misfits(column, found.bad, feature.dtype)}")
+        raise WrongValues(f"{feature.name!r}: {misfits(column, found.bad, feature.dtype, None)}")
     return found.values if found.values.type == feature.dtype.arrow else found.values.cast(feature.dtype.arrow)
 
 
