@@ -7,6 +7,7 @@ negatives; infinities and NaN have bins of their own. `bins_of` does whole colum
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +33,14 @@ def bin_of(number: float) -> int:
     mantissa, exponent = math.frexp(abs(number))
     code = (exponent - _LEAST_EXPONENT) * STEPS + int(mantissa * 2 * STEPS) - STEPS + 1
     return code if number > 0 else -code
+
+
+GREATEST_BIN = bin_of(sys.float_info.max)
+
+
+def is_bin(code: int) -> bool:
+    """Whether numbers of this bin exist."""
+    return abs(code) <= GREATEST_BIN or abs(code) == INFINITE_BIN or code == NAN_BIN
 
 
 def midpoint(code: int) -> float:

@@ -323,12 +323,14 @@ def _value(
         if column.dtype.kind == "i" and ((column >= _WHOLE) | (column <= -_WHOLE)).any():
             pairs = zip(column.tolist(), number.tolist(), strict=True)
             return NumbersRead(np.array([total / count if count else 0.0 for total, count in pairs]), there)
-        return NumbersRead(column / (number if there is None else np.maximum(number, 1)), there)
+        with np.errstate(all="ignore"):  # a damaged row may have a signalling NaN
+            return NumbersRead(column / (number if there is None else np.maximum(number, 1)), there)
     divisor = number - function.endswith("samp")
     enough = divisor > 0
-    variance = np.where(enough & ~(column < 0), column, 0.0) / np.maximum(divisor, 1)
-    if function.startswith("stddev"):
-        variance = np.sqrt(variance)
+    with np.errstate(all="ignore"):
+        variance = np.where(enough & ~(column < 0), column, 0.0) / np.maximum(divisor, 1)
+        if function.startswith("stddev"):
+            variance = np.sqrt(variance)
     return NumbersRead(variance, None if bool(enough.all()) else enough)
 
 

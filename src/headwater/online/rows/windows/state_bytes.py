@@ -13,6 +13,7 @@ from headwater.online.rows.values import Damaged
 from headwater.online.rows.windows.packing import Bytes, put_number, put_signed, put_value
 from headwater.planning.windows.kinds import BINS, COUNT, DISTINCT, MAX, MIN, SPREAD, TOTAL
 from headwater.planning.windows.layout import ListLayout
+from headwater.planning.windows.quantile_bins import is_bin
 from headwater.planning.windows.states.distinct import LEVELS, Distinct
 from headwater.planning.windows.values import Entry
 
@@ -174,6 +175,10 @@ def _unpack_bins(data: Bytes) -> dict[int, int]:
     for _ in range(data.number()):
         code += data.signed()
         bins[code] = data.number()
+        if not is_bin(code) or not bins[code]:
+            raise Damaged("a bin of quantiles that no number is in")
+    if not bins:
+        raise Damaged("quantiles of no bin")
     return bins
 
 

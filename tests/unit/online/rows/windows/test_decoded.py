@@ -1,6 +1,9 @@
 """Many stored rows read at once, and each by itself, against the row decoded whole."""
 
+import math
 import random
+import struct
+import sys
 from typing import Any
 
 import numpy as np
@@ -15,11 +18,15 @@ from headwater.online.rows.windows import decoded as decoded_module
 from headwater.online.rows.windows.codec import KEYED, decode_row, encode_row
 from headwater.online.rows.windows.decoded import DecodedWindowRows
 from headwater.online.rows.windows.form import WindowForm, window_form
+from headwater.online.rows.windows.packing import Bytes
 from headwater.online.rows.windows.reading import LEFT_OUT, NOT_FILLED, OVERFLOWS, FeatureValue, holds_from, read_row
 from headwater.online.rows.windows.record import FillRecord, SourceThrough, encode_record
 from headwater.online.rows.windows.row import WindowRow, add_statements, blank_row
+from headwater.online.rows.windows.state_bytes import _pack_bins, piece_state
 from headwater.planning.windows.events import WindowEvent
 from headwater.planning.windows.layout import WindowLayout, window_layout
+from headwater.planning.windows.quantile_bins import GREATEST_BIN, INFINITE_BIN, NAN_BIN, bin_of, is_bin
+from headwater.planning.windows.states.bins import QuantileBins
 from headwater.planning.windows.values import result_value
 from headwater.testing import rounds
 from headwater.testing.oracle import value_order
@@ -146,6 +153,38 @@ def test_damaged_rows_are_named_and_the_others_are_right(many, layout, history, 
             check_row(layout, rows, place, right, now)
     for slot in range(len(layout.features)):
         assert rows.nulls(slot) is None or len(rows.nulls(slot)) == rows.size
+
+
+CODES = st.one_of(
+    st.integers(-5, 5), st.sampled_from([GREATEST_BIN, INFINITE_BIN, NAN_BIN]), st.integers(-(2**40), 2**40)
+)
+
+
+@given(st.dictionaries(CODES, st.integers(0, 2**63), max_size=3), st.floats(0, 1))
+def test_bins_that_no_number_is_in_are_damaged_and_of_others_there_is_a_quantile(bins, q):
+    (quantiles,) = layout_of([Aggregation("x", "quantile", None, q=0.5, name="q")]).lists
+    every = [bin_of(math.ldexp(1.0, exponent)) for exponent in (-1074, 0, 1023)] + [bin_of(sys.float_info.max)]
+    assert all(is_bin(code) and is_bin(-code) for code in every) and not is_bin(GREATEST_BIN + 1)
+    try:
+        state = piece_state(quantiles, 0, Bytes(_pack_bins(bins)))
+    except Damaged:
+        assert not bins or not all(map(is_bin, bins)) or 0 in bins.values()
+        return
+    assert state == bins and isinstance(QuantileBins().quantile(state, q), float)
+
+
+@pytest.mark.parametrize("many", ANY)
+@pytest.mark.parametrize("function", ["mean", "var_pop", "stddev_samp", "sum"])
+def test_numbers_that_only_damage_makes_are_read_without_a_warning(many, function):
+    layout = layout_of([Aggregation("x", function, None, name="f")])
+    data = stored(layout, row_with(layout, at(5, 1.5), at(6, 1.5)))
+    sums = struct.pack("<d", 3.0 if function in ("mean", "sum") else 0.0)
+    begin = data.rindex(sums)
+    signalling = bytes.fromhex("010000000000f07f")
+    damaged = data[:begin] + signalling + data[begin + 8 :]
+    rows = DecodedWindowRows(form_of(layout), [data, damaged] * many, RECORD, 10**9)
+    values = rows.columns()[0]
+    assert values[0] == {"mean": 1.5, "sum": 3.0}.get(function, 0.0) and math.isnan(values[1])
 
 
 @pytest.fixture
