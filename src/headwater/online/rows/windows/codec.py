@@ -80,21 +80,31 @@ def encode_row(layout: WindowLayout, row: WindowRow, *, key: bytes | None = None
     """
     head = _head(layout, row, KEYED if key is not None else 0)
     tail = b"" if key is None else key + _U32.pack(len(key))
-    lists = row.lists.packed() if isinstance(row.lists, StoredLists) else _packed(layout, row.lists)
-    fixed = lists_start(len(head), len(lists)) + len(tail)
-    while fixed + sum(map(len, lists)) > limit:
-        largest = max(range(len(lists)), key=lambda i: (len(lists[i]), -i))
-        before = len(lists[largest])
-        give_way(layout.lists[largest], row.lists[largest], row.newest_event)
-        lists[largest] = pack_list(layout.lists[largest], row.lists[largest], layout.step)
-        if len(lists[largest]) >= before:
+    lists, ends = row.lists.joined() if isinstance(row.lists, StoredLists) else _joined(layout, row.lists)
+    padding = aligned(len(head) + len(ends))
+    if len(head) + len(ends) + len(padding) + len(lists) + len(tail) > limit:
+        lists, ends = _within(layout, row, limit - (len(head) + len(ends) + len(padding) + len(tail)))
+    return b"".join((head, ends, padding, lists, tail))
+
+
+def _joined(layout: WindowLayout, lists: Sequence[RowList]) -> tuple[bytes, bytes]:
+    """The lists, and where they end."""
+    parts = [pack_list(each, state, layout.step) for each, state in zip(layout.lists, lists, strict=True)]
+    return b"".join(parts), Plans.of(layout).ends.pack(*accumulate(map(len, parts)))
+
+
+def _within(layout: WindowLayout, row: WindowRow, limit: int) -> tuple[bytes, bytes]:
+    """The lists, and where they end, where the largest have given way to a limit of bytes."""
+    lists = list(row.lists)
+    parts = [pack_list(each, state, layout.step) for each, state in zip(layout.lists, lists, strict=True)]
+    while sum(map(len, parts)) > limit:
+        largest = max(range(len(parts)), key=lambda i: (len(parts[i]), -i))
+        before = len(parts[largest])
+        give_way(layout.lists[largest], lists[largest], row.newest_event)
+        parts[largest] = pack_list(layout.lists[largest], lists[largest], layout.step)
+        if len(parts[largest]) >= before:
             break
-    ends = Plans.of(layout).ends.pack(*accumulate(map(len, lists)))
-    return b"".join((head, ends, aligned(len(head) + len(ends)), *lists, tail))
-
-
-def _packed(layout: WindowLayout, lists: Sequence[RowList]) -> list[bytes]:
-    return [pack_list(each, state, layout.step) for each, state in zip(layout.lists, lists, strict=True)]
+    return b"".join(parts), Plans.of(layout).ends.pack(*accumulate(map(len, parts)))
 
 
 def lists_start(ends_at: int, count: int) -> int:
@@ -179,9 +189,10 @@ def decode_row(layout: WindowLayout, data: bytes) -> WindowRow:
     if start > len(data):
         raise Damaged("a window row cut short")
     ends = plans.ends.unpack_from(data, at)
-    if any(a > b for a, b in pairwise(ends)) or start + (ends[-1] if ends else 0) > len(data):
+    if any(a > b for a, b in pairwise(ends)) or start + ends[-1] > len(data):
         raise Damaged("a window row cut short")
-    row.lists = StoredLists.of(plans, data, start, ends)
+    row.lists = lists = StoredLists(plans, data, start, data[at : at + plans.ends.size])
+    lists.check()
     return row
 
 

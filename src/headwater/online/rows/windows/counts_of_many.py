@@ -8,20 +8,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from headwater.online.rows.windows.list_bytes import MOST_NARROW
-from headwater.online.rows.windows.records_of_many import (
-    Changes,
-    Column,
-    Edited,
-    Records,
-    edited,
-    packed,
-)
+from headwater.online.rows.windows.records_of_many import Changes, Records, span
 from headwater.planning.windows.kinds import COUNT, MAX_INT64, MIN_INT64, SPREAD
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from headwater.online.rows.windows.edits_of_many import Edits
     from headwater.planning.windows.layout import ListLayout
+
+    Ints = NDArray[np.int64]
+    Bools = NDArray[np.bool_]
 
 _U32, _F64, _I64 = np.dtype("=u4"), np.dtype("=f8"), np.dtype("=i8")
 _ONE = np.uint32(1)
@@ -46,120 +43,145 @@ class CountsOfMany:
         self.wide = 8 * self._columns
         self._form = _I64 if whole and layout.kind != COUNT else _F64
 
-    def changed(
-        self, parts: Sequence[bytes], records: Records, changes: Changes, has: NDArray[np.bool_], values: Sequence[Any]
-    ) -> list[bytes | None]:
-        """The lists with an event merged into each, without what no window can select.
+    def change(
+        self, edits: Edits, index: int, records: Records, changes: Changes, has: Bools, values: Sequence[Any]
+    ) -> Bools:
+        """Merge an event into the list of each row, without what no window can select.
 
         Args:
-            parts: the list of each row as it is stored, usual ones.
-            records: the same.
+            edits: of the rows.
+            index: of the list.
+            records: of the list of each row, usual ones.
             changes: what becomes of them.
             has: which have the event.
             values: of the events; None: the list does not have it.
 
         Returns:
-            None for a list that has to be changed by itself.
+            Those that are as they were, and have to be changed by themselves.
         """
-        count, life, size = records.count, records.life > 0, records.size
-        odd = changes.odd
-        if self._lifetime:
-            odd |= has & ~life
-        given = np.zeros(size, self._form)
+        count, life, left = records.count, records.life, changes.sizes(records)
+        given = np.zeros(records.size, self._form)
         if self._columns:
             given[:] = [0 if value is None else value for value in values]
-        upto = changes.upto - changes.inserted
-        merged = _Merged(np.repeat(np.tile([True, False], size), np.stack((upto, count - upto), 1).ravel()), has)
-        begins = [records.columns + 8 * (count + records.life) * i for i in range(self._columns)]
-        stored = [_Numbers.of(records, changes, each, self._form) for each in begins]
-        counts = _Numbers.of(records, changes, records.rest, _U32)
-        odd |= has & (np.where(life, counts.lifetimes, records.following(records.rest, _U32, 0 * count)) >= MOST_NARROW)
-        numbers = counts.with_one(merged)
+        begins = [records.columns + 8 * (count + life) * i for i in range(self._columns)]
+        stored = [_Column.of(records, changes, begin, self._form) for begin in begins]
+        counts = _Column.of(records, changes, records.rest, _U32)
+        greatest = np.where(life > 0, counts.lifetimes, records.following(records.rest, _U32, 0 * count))
+        # the head of a list without records is shorter
+        odd: Bools = changes.odd | ((count == 0) != (left == 0)) | (has & (greatest >= MOST_NARROW))
+        if self._lifetime:
+            odd |= has & (life == 0)
+        if self._form is _I64:
+            for column in stored:
+                odd |= has & column.overflows(given, records)
+        self._merge(edits, _Merged.of(records, changes, has & ~odd), given, stored, counts)
+        self._move(edits, records, changes.without(odd), left, [*stored, counts])
+        edits.sizes[index] += np.where(odd, 0, (self.wide + 8) * (left - count))
+        return odd
+
+    def _merge(
+        self, edits: Edits, merged: _Merged, given: NDArray[Any], stored: Sequence[_Column], counts: _Column
+    ) -> None:
+        """Change the numbers where they stand, and those of the records to be."""
+        numbers, value, own = edits.bytes.view(self._form), given[merged.rows], merged.places(counts)
+        places = [merged.places(column) for column in stored]
         if self._kind == SPREAD:
-            columns = _spread_with(given, count, merged, counts, *stored)
+            changed = _welford(value, edits.words[own], *(numbers[each] for each in places))
+            new = _welford(given, counts.new, *(column.new for column in stored))
+            for place, column, made, its in zip(places, stored, changed, new, strict=True):
+                numbers[place], column.new[:] = made, its
         else:
-            columns = [each.with_value(given, count, merged) for each in stored]
-            if self._form is _I64:
-                for each in stored:
-                    odd |= has & each.overflows(given, count, life)
-        made = edited(records, changes)
-        written = has | (np.bincount(changes.gone_rows, minlength=size) > 0)
-        steps = np.concatenate((records.numbers(records.steps, _U32), changes.target)).take(made.source)
-        pack = packed(parts, records, self._step, made.sizes, steps, written & ~odd)
-        lists = pack([each.column(made) for each in columns], [numbers.column(made)])
-        return [None if is_odd else each for is_odd, each in zip(odd.tolist(), lists, strict=True)]
+            for place, column in zip(places, stored, strict=True):
+                numbers[place] += value
+                column.new[:] += given
+        edits.words[own] += _ONE
+        counts.new[:] += _ONE
+
+    def _move(
+        self, edits: Edits, records: Records, changes: Changes, left: Ints, columns: Sequence[_Column]
+    ) -> None:
+        """Put the records of events that had none, and leave out those that go."""
+        new, base = np.flatnonzero(changes.inserted), changes.base(records)
+        moved = np.flatnonzero(base)
+        rows, places = span(records.steps[moved] >> 2, records.count[moved])
+        edits.words[places] -= base[moved].astype(_U32)[rows]
+        *stored, counts = columns
+        steps = _Column(records.steps, (changes.target - base).astype(_U32), records.steps)
+        for column in (*stored, steps, counts):
+            width = column.new.itemsize
+            edits.insert(column.begin[new] + width * changes.place[new], column.new[new])
+            edits.cut(column.begin[changes.gone_rows] + width * changes.gone, width)
+        changed = np.union1d(new, changes.gone_rows)
+        at = records.begins[changed]
+        edits.words[at >> 2] = records.flags[changed] | left[changed] << 16
+        edits.quads[(at >> 3) + 1] = (records.first + base)[changed] * self._step
 
 
 class _Merged(NamedTuple):
-    """Which records, and which lifetimes, an event is merged into."""
+    """The numbers that an event is merged into: of records, and of lifetimes.
 
-    records: NDArray[np.bool_]
-    lifetimes: NDArray[np.bool_]
+    Attributes:
+        rows: of which each is.
+        place: which of the numbers of its row each is.
+    """
+
+    rows: Ints
+    place: Ints
+
+    @staticmethod
+    def of(records: Records, changes: Changes, has: Bools) -> _Merged:
+        """Those of the rows that have the event."""
+        upto = np.where(has, changes.upto - changes.inserted, 0)
+        rows, place = span(np.zeros(records.size, np.int64), upto)
+        alive = np.flatnonzero(has & (records.life > 0))
+        if len(alive):
+            rows, place = np.concatenate((rows, alive)), np.concatenate((place, records.count[alive]))
+        return _Merged(rows, place)
+
+    def places(self, column: _Column) -> Ints:
+        """Where they stand in a column, in numbers of its width."""
+        found: Ints = (column.begin // column.new.itemsize)[self.rows] + self.place
+        return found
 
 
-class _Numbers(NamedTuple):
+class _Column(NamedTuple):
     """One column of all rows.
 
     Attributes:
-        records: of the records, one row after another.
+        begin: where it begins.
         new: of a record that the event of each row would begin: what is behind it.
-        lifetimes: of the lifetimes, one a row.
+        lifetimes: of the lifetimes, one a row; any number where there is none.
     """
 
-    records: NDArray[Any]
+    begin: Ints
     new: NDArray[Any]
     lifetimes: NDArray[Any]
 
     @staticmethod
-    def of(records: Records, changes: Changes, begins: NDArray[np.int64], form: np.dtype[Any]) -> _Numbers:
+    def of(records: Records, changes: Changes, begin: Ints, form: np.dtype[Any]) -> _Column:
         """As it is stored."""
-        new = records.following(begins, form, changes.place)
-        return _Numbers(records.numbers(begins, form), new, records.lifetimes(begins, form))
+        return _Column(begin, records.following(begin, form, changes.place), records.lifetimes(begin, form))
 
-    def with_one(self, merged: _Merged) -> _Numbers:
-        """One more in each."""
-        return _Numbers(self.records + merged.records, self.new + _ONE, self.lifetimes + merged.lifetimes)
-
-    def with_value(self, given: NDArray[Any], count: NDArray[np.int64], merged: _Merged) -> _Numbers:
-        """The value of each row's event added."""
-        # not times 0 where it is not merged: NaN and infinities stay what they are then
-        records = np.where(merged.records, self.records + np.repeat(given, count), self.records)
-        lifetimes = np.where(merged.lifetimes, self.lifetimes + given, self.lifetimes)
-        return _Numbers(records, self.new + given, lifetimes)
-
-    def overflows(self, given: NDArray[Any], count: NDArray[np.int64], life: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def overflows(self, given: NDArray[Any], records: Records) -> Bools:
         """The rows some sum of which may be beyond 64 bits with the value of their event."""
-        rows = np.flatnonzero(count > 0)
-        begins = (np.cumsum(count) - count)[rows]
+        some = np.flatnonzero(records.count > 0)
         least, most = self.new.copy(), self.new.copy()
-        if len(rows):
-            least[rows] = np.minimum(least[rows], np.minimum.reduceat(self.records, begins))
-            most[rows] = np.maximum(most[rows], np.maximum.reduceat(self.records, begins))
+        if len(some):
+            numbers = records.numbers(self.begin, _I64)
+            begins = (np.cumsum(records.count) - records.count)[some]
+            least[some] = np.minimum(least[some], np.minimum.reduceat(numbers, begins))
+            most[some] = np.maximum(most[some], np.maximum.reduceat(numbers, begins))
         least, most = (
-            np.where(life, both(each, self.lifetimes), each) for both, each in ((np.minimum, least), (np.maximum, most))
+            np.where(records.life > 0, both(each, self.lifetimes), each)
+            for both, each in ((np.minimum, least), (np.maximum, most))
         )
         return ((given > 0) & (most > MAX_INT64 - given)) | ((given < 0) & (least < MIN_INT64 - given))
 
-    def column(self, made: Edited) -> Column:
-        """The column as it is stored."""
-        numbers = np.concatenate((self.records, self.new)).take(made.source)
-        return Column(numbers.itemsize, numbers.tobytes(), self.lifetimes.tobytes())
-
-
-def _spread_with(
-    given: NDArray[Any], count: NDArray[np.int64], merged: _Merged, counts: _Numbers, means: _Numbers, squares: _Numbers
-) -> list[_Numbers]:
-    """Means and squares with the value of each row's event, by Welford's rule as `states.spread` has it."""
-    everything = np.ones(len(given), np.bool_)
-    values = _Numbers(np.repeat(given, count), given, given)
-    masks = (merged.records, everything, merged.lifetimes)
-    made = [_welford(*each) for each in zip(values, counts, means, squares, masks, strict=True)]
-    return [_Numbers(*each) for each in zip(*made, strict=True)]
-
 
 def _welford(
-    value: NDArray[Any], count: NDArray[Any], mean: NDArray[Any], square: NDArray[Any], merged: NDArray[np.bool_]
+    value: NDArray[Any], count: NDArray[Any], mean: NDArray[Any], square: NDArray[Any]
 ) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Means and squares with a value more, by Welford's rule as `states.spread` has it."""
     distance = value - mean
     after = mean + distance / (count.astype(np.int64) + 1)
-    return np.where(merged, after, mean), np.where(merged, square + distance * (value - after), square)
+    return after, square + distance * (value - after)

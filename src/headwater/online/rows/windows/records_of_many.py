@@ -5,22 +5,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from headwater.online.rows.windows.list_bytes import LIST_HEAD, MOST_NARROW, MOST_RECORDS, aligned
+from headwater.online.rows.windows.list_bytes import LIST_HEAD, MOST_NARROW, MOST_RECORDS
 from headwater.online.rows.windows.selectable import Hops
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from headwater.online.rows.windows.edits_of_many import Edits
+
     Ints = NDArray[np.int64]
     Bools = NDArray[np.bool_]
 
-_U32, _I64 = np.dtype("=u4"), np.dtype("=i8")
 _BEFORE = np.iinfo(np.int64).min
 
 
@@ -40,18 +41,25 @@ def ends_of_many(hops: Hops, before: Ints, after: Ints, tolerance: int) -> ManyE
     )
 
 
+def span(starts: Ints, lengths: Ints) -> tuple[Ints, Ints]:
+    """Ranges one after another: which of them each number is of, and the numbers."""
+    before = np.cumsum(lengths) - lengths
+    rows = np.repeat(np.arange(len(lengths)), lengths)
+    return rows, (starts - before)[rows] + np.arange(len(rows))
+
+
 class Records:
     """The records of lists of many rows.
 
     Args:
-        parts: the list of each row as it is stored, usual ones.
+        edits: of the rows.
+        begins: where the list of each row begins, usual ones.
         wide: of each, bytes of a state that stand before the boundaries.
         boundaries: of the event of each row, in steps.
         step: what boundaries are multiples of.
 
     Attributes:
-        data: the parts, one after another.
-        words: the same, in numbers of 4 bytes.
+        begins: see there.
         count: how many records each has.
         life: 1 where it has a lifetime, else 0.
         first: the first boundary, in steps; without records the event's.
@@ -60,19 +68,17 @@ class Records:
         rest: where what is behind these begins.
     """
 
-    def __init__(self, parts: Sequence[bytes], wide: Ints, boundaries: Ints, step: int) -> None:
-        self.size = len(parts)
-        sizes = np.fromiter(map(len, parts), np.int64, self.size)
-        base = np.cumsum(sizes) - sizes
-        self.data = b"".join(parts)
-        self.words = np.frombuffer(self.data, _U32)
-        head = self.words[base >> 2].astype(np.int64)
+    def __init__(self, edits: Edits, begins: Ints, wide: Ints, boundaries: Ints, step: int) -> None:
+        self.size = len(begins)
+        self.begins, self._data = begins, edits.data
+        self._words = np.frombuffer(edits.data, np.uint32)
+        head = self._words[begins >> 2].astype(np.int64)
         self.flags, self.count = head & 0xFF, head >> 16
         self.life = (self.flags != 0).astype(np.int64)
         some = self.count > 0
-        first = np.frombuffer(self.data, _I64).take((base >> 3) + 1, mode="clip")
+        first = np.frombuffer(edits.data, np.int64).take((begins >> 3) + 1, mode="clip")
         self.first = np.where(some, first // step, boundaries)
-        self.columns = base + LIST_HEAD.size + 8 * some
+        self.columns = begins + LIST_HEAD.size + 8 * some
         self.steps = self.columns + wide * (self.count + self.life)
         self.rest = self.steps + 4 * self.count
 
@@ -80,41 +86,40 @@ class Records:
         """Those of some of the lists."""
         made = copy(self)
         made.size = stop - start
-        for name in ("flags", "count", "life", "first", "columns", "steps", "rest"):
+        for name in ("begins", "flags", "count", "life", "first", "columns", "steps", "rest"):
             setattr(made, name, getattr(self, name)[start:stop])
         return made
 
     def step_at(self, rows: Ints, places: Ints) -> Ints:
         """Distances of boundaries; any number where there is none."""
-        found: Ints = self.words.take((self.steps[rows] >> 2) + places, mode="clip").astype(np.int64)
+        found: Ints = self._words.take((self.steps[rows] >> 2) + places, mode="clip").astype(np.int64)
         return found
 
     def numbers(self, begins: Ints, form: np.dtype[Any]) -> NDArray[Any]:
         """The numbers of a column of all records, one row after another, without lifetimes."""
-        ends = begins + form.itemsize * self.count
-        pieces = [self.data[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
-        return np.frombuffer(b"".join(pieces), form)
+        found: NDArray[Any] = self._all(form)[span(begins // form.itemsize, self.count)[1]]
+        return found
 
     def lifetimes(self, begins: Ints, form: np.dtype[Any]) -> NDArray[Any]:
         """What stands behind the records of each row in a column; any number where there is no lifetime."""
-        size = form.itemsize
-        numbers = np.frombuffer(self.data, form, len(self.data) // size)
-        found: NDArray[Any] = numbers.take(begins // size + self.count, mode="clip")
+        found: NDArray[Any] = self._all(form).take(begins // form.itemsize + self.count, mode="clip")
         return found
 
     def following(self, begins: Ints, form: np.dtype[Any], places: Ints) -> NDArray[Any]:
         """The number in a column at a place of each row; 0 behind the last record."""
-        size = form.itemsize
-        numbers = np.frombuffer(self.data, form, len(self.data) // size).take(begins // size + places, mode="clip")
+        numbers = self._all(form).take(begins // form.itemsize + places, mode="clip")
         found: NDArray[Any] = np.where(places < self.count, numbers, form.type(0))
         return found
+
+    def _all(self, form: np.dtype[Any]) -> NDArray[Any]:
+        return np.frombuffer(self._data, form)
 
     def find(self, rows: Ints, keys: Ints) -> Ints:
         """The first record of each row whose distance is not less than a key."""
         low, high, at = np.zeros(len(rows), np.int64), self.count[rows], self.steps[rows] >> 2
         for _ in range(int(high.max(initial=0)).bit_length()):
             middle = (low + high) >> 1
-            less = (self.words.take(at + middle, mode="clip") < keys) & (low < high)
+            less = (self._words.take(at + middle, mode="clip") < keys) & (low < high)
             low, high = np.where(less, middle + 1, low), np.where(less, high, middle)
         return low
 
@@ -145,6 +150,42 @@ class Changes(NamedTuple):
         own = slice(start, stop)
         gone = self.gone_rows[first:last] - start, self.gone[first:last]
         return Changes(self.place[own], self.upto[own], self.inserted[own], self.target[own], *gone, self.odd[own])
+
+    def without(self, rows: Bools) -> Changes:
+        """Those of the other rows."""
+        keep = ~rows[self.gone_rows]
+        gone = self.gone_rows[keep], self.gone[keep]
+        return Changes(self.place, self.upto, self.inserted & ~rows, self.target, *gone, self.odd)
+
+    def left(self, records: Records) -> tuple[Ints, Ints]:
+        """The records of each row as they are to be, one row after another.
+
+        Returns:
+            Where each comes from: its position among all that are stored, or behind all of these the row of an event;
+            and how many each row has.
+        """
+        count = records.count
+        begins = np.cumsum(count) - count
+        stays = np.ones(int(count.sum()), np.bool_)
+        stays[begins[self.gone_rows] + self.gone] = False
+        source = np.flatnonzero(stays)
+        new = np.flatnonzero(self.inserted)
+        where = source.searchsorted(begins[new] + self.place[new])
+        return np.insert(source, where, len(stays) + new), self.sizes(records)
+
+    def sizes(self, records: Records) -> Ints:
+        """How many records each row is to have."""
+        made: Ints = records.count + self.inserted - np.bincount(self.gone_rows, minlength=records.size)
+        return made
+
+    def base(self, records: Records) -> Ints:
+        """The distance of the record that is to be the first of each row from the one that was; of one at least."""
+        # those that go from the first on
+        rank = np.arange(len(self.gone)) - self.gone_rows.searchsorted(self.gone_rows)
+        lead = np.bincount(self.gone_rows[self.gone == rank], minlength=records.size)
+        first = records.step_at(np.arange(records.size), lead)
+        first = np.where(self.inserted & (self.place <= lead), self.target, first)
+        return np.where(lead > 0, first, 0)
 
 
 def changes_of(records: Records, boundaries: Ints, has: Bools, ends: ManyEnds) -> Changes:
@@ -206,78 +247,3 @@ def _selectable(boundary: Ints, before: Ints, rows: Ints, ends: ManyEnds) -> Boo
         edge = boundary - boundary % hop
         able |= (edge > before) & (edge >= start[rows])
     return able
-
-
-class Edited(NamedTuple):
-    """The records of each row as they are to be, one row after another.
-
-    Attributes:
-        source: where each comes from: the position among the stored ones, or behind all of these the row of an event.
-        sizes: how many each row has.
-    """
-
-    source: Ints
-    sizes: Ints
-
-
-def edited(records: Records, changes: Changes) -> Edited:
-    """Leave out the records that go, and put those of events that have none yet in their place."""
-    count = records.count
-    begins = np.cumsum(count) - count
-    stays = np.ones(int(count.sum()), np.bool_)
-    stays[begins[changes.gone_rows] + changes.gone] = False
-    source = np.flatnonzero(stays)
-    new = np.flatnonzero(changes.inserted)
-    where = source.searchsorted(begins[new] + changes.place[new])
-    source = np.insert(source, where, len(stays) + new)
-    return Edited(source, count + changes.inserted - np.bincount(changes.gone_rows, minlength=records.size))
-
-
-class Column(NamedTuple):
-    """A column of stored lists: bytes of a number, the records' of all rows, and the lifetimes', one a row, if any."""
-
-    width: int
-    records: bytes
-    lifetimes: bytes = b""
-
-
-def packed(
-    parts: Sequence[bytes], records: Records, step: int, sizes: Ints, steps: Ints, written: Bools
-) -> Callable[[Sequence[Column], Sequence[Column]], list[bytes]]:
-    """What makes the lists of rows of their columns: those before the boundaries, and those behind.
-
-    Args:
-        parts: the lists as they were.
-        records: the same.
-        step: what boundaries are multiples of.
-        sizes: how many records each has.
-        steps: their distances from what was the first boundary.
-        written: the lists that have changed.
-    """
-    ends = np.cumsum(sizes)
-    starts = ends - sizes
-    base = np.where(sizes > 0, steps.take(starts, mode="clip"), 0) if len(steps) else np.zeros_like(sizes)
-    if base.any():
-        steps = steps - np.repeat(base, sizes)
-    heads = np.empty((records.size, 2), _I64)
-    heads[:, 0] = records.flags | sizes << 16
-    heads[:, 1] = (records.first + base) * step
-    boundaries = Column(4, steps.astype(_U32).tobytes())
-    head = heads.tobytes()
-    facts = (written, records.life, starts, ends)
-
-    def pack(before: Sequence[Column], behind: Sequence[Column]) -> list[bytes]:
-        columns, made = (*before, boundaries, *behind), list(parts)
-        for row, (is_written, alive, start, end) in enumerate(zip(*(each.tolist() for each in facts), strict=True)):
-            if not is_written:
-                continue
-            pieces = [head[16 * row : 16 * row + (16 if end > start else 8)]]
-            for width, numbers, lifetimes in columns:
-                pieces.append(numbers[width * start : width * end])
-                if alive and lifetimes:
-                    pieces.append(lifetimes[width * row : width * row + width])
-            data = b"".join(pieces)
-            made[row] = data + aligned(len(data)) if len(data) & 7 else data
-        return made
-
-    return pack

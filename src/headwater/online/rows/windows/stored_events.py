@@ -6,12 +6,13 @@ lifetime), and lists of other kinds, are decoded, changed and packed again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
+from headwater.online.rows.windows.edits_of_many import Edits
 from headwater.online.rows.windows.lists import add_entry, prune
 from headwater.online.rows.windows.records_of_many import ManyEnds, Records, changes_of, ends_of_many
 from headwater.online.rows.windows.selectable import Ends, ends_of
@@ -56,30 +57,65 @@ def add_to_rows(plans: Plans, additions: Sequence[Addition], tolerance: int) -> 
         tolerance: by how much clocks may differ, microseconds.
     """
     with np.errstate(all="ignore"):
-        together = [each for each in additions if len(each.events) == 1]
-        if len(together) < MANY:
+        many = [each for each in additions if each.lists.is_plain] if len(additions) >= MANY else []
+        if len(many) < MANY:
+            many = []
+        if len(many) < len(additions):
+            together = set(map(id, many))
             for each in additions:
-                _add_to_one(plans, each, tolerance)
-            return
-        for each in additions:
-            if len(each.events) > 1:
-                _add_to_one(plans, each, tolerance)
-        for start in range(0, len(together), AT_ONCE):
-            _add_to_many(plans, together[start : start + AT_ONCE], tolerance)
+                if id(each) not in together:
+                    _add_to_one(plans, each, tolerance)
+        for each in many:
+            for index in plans.others:
+                _add_decoded(plans, index, each, tolerance)
+        while len(many) >= MANY:
+            # the first event of each row, then the second of those that have one
+            heads, rests = zip(*map(_divided, many), strict=True)
+            for start in range(0, len(heads), AT_ONCE):
+                _add_to_many(plans, heads[start : start + AT_ONCE], tolerance)
+            many = [rest for rest in rests if rest is not None]
+            for rest in [rest for rest in many if not rest.lists.is_plain]:
+                many.remove(rest)
+                _add_to_one(plans, rest, tolerance, plans.numbers)
+        for each in many:
+            _add_to_one(plans, each, tolerance, plans.numbers)
 
 
-def _add_to_one(plans: Plans, addition: Addition, tolerance: int) -> None:
+def _divided(addition: Addition) -> tuple[Addition, Addition | None]:
+    """The first event, and those after it."""
+    first, *others = addition.events
+    if not others:
+        return addition, None
+    between = max(addition.before, first.known_at)
+    head = Addition(addition.lists, (first,), addition.before, between)
+    return head, Addition(addition.lists, others, between, addition.after)
+
+
+def _add_to_one(plans: Plans, addition: Addition, tolerance: int, lists: Iterable[int] | None = None) -> None:
+    """Merge events into one row; into some of its lists, unless None."""
     ends: list[Ends | None] = [None] * len(plans.hops)
-    for index in range(len(plans.lists)):
+    for index in range(len(plans.lists)) if lists is None else lists:
         _add_to_list(plans, index, addition, ends, tolerance)
 
 
 def _add_to_list(plans: Plans, index: int, addition: Addition, ends: list[Ends | None], tolerance: int) -> None:
     """Merge events into one list of one row; `ends` keeps what is worked out for its other lists."""
-    plan, lists = plans.lists[index], addition.lists
-    if plan.changed is None or index in lists.decoded:
+    lists = addition.lists
+    made = None
+    if index not in plans.others and not (lists.decoded and index in lists.decoded):
+        made = _changed(plans, index, addition, ends, tolerance)
+    if made is None:
         _add_decoded(plans, index, addition, tolerance)
-        return
+    else:
+        lists.split()[index] = made
+
+
+def _changed(
+    plans: Plans, index: int, addition: Addition, ends: list[Ends | None], tolerance: int
+) -> bytes | None:
+    """A list with the events, as it is to be stored; None: it has to be decoded."""
+    plan, lists = plans.lists[index], addition.lists
+    assert plan.one is not None
     entries = []
     for event in addition.events:
         value = plan.value_of(event)
@@ -88,15 +124,15 @@ def _add_to_list(plans: Plans, index: int, addition: Addition, ends: list[Ends |
     own = ends[plan.group]
     if own is None:
         own = ends[plan.group] = ends_of(plans.hops[plan.group], addition.before, addition.after, tolerance)
-    made = plan.changed(lists.parts[index], entries, own)
-    if made is None:
-        _add_decoded(plans, index, addition, tolerance)
-    else:
-        lists.parts[index] = made
+    return plan.one.changed(lists.part(index), entries, own)
 
 
 def _add_to_many(plans: Plans, additions: Sequence[Addition], tolerance: int) -> None:
     """The same for an event each in many rows: the lists of windows that begin alike together."""
+    lists = [each.lists for each in additions]
+    whole = [each.whole() for each in lists]
+    ends = np.frombuffer(b"".join([each.ends for each in lists]), "<u4").reshape(len(lists), len(plans.lists)).T
+    edits = Edits(whole, np.array([each.start for each in lists]), ends.astype(np.int64))
     times, before, after = (
         np.array(column, np.int64)
         for column in zip(*[(each.events[0].event, each.before, each.after) for each in additions], strict=True)
@@ -105,44 +141,62 @@ def _add_to_many(plans: Plans, additions: Sequence[Addition], tolerance: int) ->
     for number, (hop, steps) in enumerate(plans.boundary_hops):
         floors = times // hop * steps
         boundaries = np.maximum(boundaries, floors) if number else floors
-    together: dict[int, list[int]] = {}
-    for index, plan in enumerate(plans.lists):
-        if plan.many is None or any(index in each.lists.decoded for each in additions):
-            for each in additions:
-                _add_to_list(plans, index, each, [None] * len(plans.hops), tolerance)
-        else:
-            together.setdefault(plan.group, []).append(index)
-    for group, lists in together.items():
-        ends = ends_of_many(plans.hops[group], np.tile(before, len(lists)), np.tile(after, len(lists)), tolerance)
-        _add_to_lists(plans, lists, additions, boundaries, ends, tolerance)
+    values: dict[tuple[str | None, str | None], list[Any]] = {}
+    for group, own in plans.groups.items():
+        passed = ends_of_many(plans.hops[group], np.tile(before, len(own)), np.tile(after, len(own)), tolerance)
+        _add_to_lists(plans, own, additions, edits, boundaries, passed, tolerance, values)
+    size = plans.ends.size
+    stored = edits.sizes.cumsum(axis=0).T.astype("<u4").tobytes()
+    for number, (each, data) in enumerate(zip(lists, edits.made(), strict=True)):
+        each.put(data, stored[number * size : number * size + size])
 
 
 def _add_to_lists(
     plans: Plans,
     lists: Sequence[int],
     additions: Sequence[Addition],
+    edits: Edits,
     boundaries: NDArray[np.int64],
     ends: ManyEnds,
     tolerance: int,
+    values: dict[tuple[str | None, str | None], list[Any]],
 ) -> None:
     """Merge an event into some lists of each of many rows."""
     size = len(additions)
-    many = [plan for plan in (plans.lists[index].many for index in lists) if plan is not None]
-    values = [[plans.lists[index].value_of(each.events[0]) for each in additions] for index in lists]
-    parts = [[each.lists.parts[index] for each in additions] for index in lists]
-    has = np.fromiter([value is not None for own in values for value in own], np.bool_, size * len(lists))
+    for index in lists:
+        plan = plans.lists[index]
+        if (plan.column, plan.where) not in values:
+            values[plan.column, plan.where] = [plan.value_of(each.events[0]) for each in additions]
+    given = [values[plans.lists[index].column, plans.lists[index].where] for index in lists]
+    has = np.fromiter([value is not None for own in given for value in own], np.bool_, size * len(lists))
     boundaries = np.tile(boundaries, len(lists))
+    many = [plan for plan in (plans.lists[index].many for index in lists) if plan is not None]
     wide = np.repeat(np.array([each.wide for each in many], np.int64), size)
-    records = Records([part for own in parts for part in own], wide, boundaries, plans.step)
+    records = Records(edits, edits.begins[np.array(lists)].ravel(), wide, boundaries, plans.step)
     changes = changes_of(records, boundaries, has, ends)
     for number, (index, each) in enumerate(zip(lists, many, strict=True)):
         own = slice(number * size, number * size + size)
         its = records.part(own.start, own.stop), changes.part(own.start, own.stop), has[own]
-        for made, addition in zip(each.changed(parts[number], *its, values[number]), additions, strict=True):
-            if made is None:
-                _add_to_list(plans, index, addition, [None] * len(plans.hops), tolerance)
-            else:
-                addition.lists.parts[index] = made
+        odd = each.change(edits, index, *its, given[number])
+        if odd.any():
+            _add_to_odd(plans, index, [(row, additions[row]) for row in np.flatnonzero(odd).tolist()], edits, tolerance)
+
+
+def _add_to_odd(
+    plans: Plans, index: int, additions: Sequence[tuple[int, Addition]], edits: Edits, tolerance: int
+) -> None:
+    """Merge events into a list of some rows one by one."""
+    rows, made = [], []
+    for row, addition in additions:
+        changed = _changed(plans, index, addition, [None] * len(plans.hops), tolerance)
+        if changed is None:
+            _add_decoded(plans, index, addition, tolerance)
+        else:
+            rows.append(row)
+            made.append(changed)
+    if rows:
+        sizes = np.fromiter(map(len, made), np.int64, len(made))
+        edits.replace(index, np.array(rows), np.frombuffer(b"".join(made), np.uint8), sizes)
 
 
 def _add_decoded(plans: Plans, index: int, addition: Addition, tolerance: int) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -37,30 +38,30 @@ class ListPlan:
         group: which of the ends of `Plans.hops` are its own.
 
     Attributes:
-        changed: changes the list of one row; None: it has to be decoded.
+        one: changes the list of one row; None: it has to be decoded.
         many: the same of many rows.
+        size: bytes of a state; 0: it has to be decoded.
     """
 
-    __slots__ = ("_size", "changed", "column", "group", "layout", "many", "where")
+    __slots__ = ("column", "group", "layout", "many", "one", "size", "where")
 
     def __init__(self, layout: ListLayout, step: int, group: int) -> None:
         self.layout, self.column, self.where, self.group = layout, layout.column, layout.where, group
-        self.changed = None
+        self.one: StoredCounts | StoredExtremes | None = None
         self.many: CountsOfMany | ExtremesOfMany | None = None
-        self._size = 0
+        self.size = 0
         if layout.columns:
             extreme = layout.kind in (MIN, MAX)
-            one: StoredCounts | StoredExtremes = (StoredExtremes if extreme else StoredCounts)(layout, step)
-            many: CountsOfMany | ExtremesOfMany = (ExtremesOfMany if extreme else CountsOfMany)(layout, step)
-            self.changed, self.many = one.changed, many
-            self._size = one.size
+            self.one = (StoredExtremes if extreme else StoredCounts)(layout, step)
+            self.many = (ExtremesOfMany if extreme else CountsOfMany)(layout, step)
+            self.size = self.one.size
 
     def is_usual(self, data: bytes) -> bool:
         """Whether a stored list is whole and can be changed as it is stored."""
-        if len(data) < LIST_HEAD.size or not self._size:
+        if len(data) < LIST_HEAD.size or not self.size:
             return False
         flags, count = LIST_HEAD.unpack_from(data)
-        size: int = (16 if count else 8) + (self._size + 4) * count + (self._size if flags else 0)
+        size: int = (16 if count else 8) + (self.size + 4) * count + (self.size if flags else 0)
         return size <= len(data) and flags in _USUAL
 
     def value_of(self, event: WindowEvent) -> Any:
@@ -79,6 +80,8 @@ class Plans:
         ends: where the lists of a row end.
         hops: of the windows of lists, each once.
         lists: one for each list.
+        numbers, others: the indices of the lists that are changed as they are stored, and of those that never are.
+        groups: the former by the ends of their windows.
     """
 
     def __init__(self, layout: WindowLayout) -> None:
@@ -91,6 +94,11 @@ class Plans:
             )
             for each in layout.lists
         ]
+        self.others = frozenset(index for index, each in enumerate(layout.lists) if not each.columns)
+        self.numbers = tuple(index for index, each in enumerate(layout.lists) if each.columns)
+        self.groups: dict[int, list[int]] = {}
+        for index in self.numbers:
+            self.groups.setdefault(self.lists[index].group, []).append(index)
         self.hops = tuple(groups)
         self.fingerprint = layout.fingerprint
         self.ends = struct.Struct(f"<{len(self.lists)}I")
@@ -113,63 +121,105 @@ class StoredLists(msgspec.Struct, gc=False):
 
     Attributes:
         plans: of the layout.
-        parts: the bytes of each list.
+        data: bytes that have all lists; meaningless once `parts` are there.
+        start: where the first list begins in them.
+        ends: where each list ends from there on, as it is stored.
+        parts: the bytes of each list, where they were looked at one by one.
         decoded: those that were decoded, by index; their bytes may be others than they are stored as.
     """
 
     plans: Plans
-    parts: list[bytes]
-    decoded: dict[int, RowList]
+    data: bytes
+    start: int
+    ends: bytes
+    parts: list[bytes] | None = None
+    decoded: dict[int, RowList] | None = None
 
-    @staticmethod
-    def of(plans: Plans, data: bytes, start: int, ends: Sequence[int]) -> StoredLists:
-        """The lists of a stored row; those that cannot be changed as they are stored are decoded.
+    def __len__(self) -> int:
+        return len(self.plans.lists)
 
-        Args:
-            plans: of the row's layout.
-            data: the row.
-            start: where the first list begins.
-            ends: where each ends, from there on.
+    def __getitem__(self, index: int) -> RowList:
+        if self.decoded is None:
+            self.decoded = {}
+        made = self.decoded.get(index)
+        if made is None:
+            data = Bytes(self.part(index))
+            made = self.decoded[index] = unpack_list(self.plans.layout.lists[index], data, self.plans.step)
+        return made
+
+    def __iter__(self) -> Iterator[RowList]:
+        return map(self.__getitem__, range(len(self)))
+
+    def check(self) -> None:
+        """Decode what cannot be changed as it is stored.
 
         Raises:
             Damaged: bytes that are not such lists.
         """
-        made = StoredLists(plans, [], {})
-        parts, at = made.parts, start
-        for plan, end in zip(plans.lists, ends, strict=True):
-            end += start
-            part = data[at:end]
-            parts.append(part)
-            at = end
+        for index, (plan, part) in enumerate(zip(self.plans.lists, self.split(), strict=True)):
             if not plan.is_usual(part):
-                index = len(parts) - 1
-                made.decoded[index] = made._unpacked(index)
-        return made
+                self[index]
 
-    def __len__(self) -> int:
-        return len(self.parts)
+    @property
+    def is_plain(self) -> bool:
+        """Whether all lists of numbers can be changed as they are stored."""
+        return not self.decoded or self.decoded.keys() <= self.plans.others
 
-    def __getitem__(self, index: int) -> RowList:
-        made = self.decoded.get(index)
-        if made is None:
-            made = self.decoded[index] = self._unpacked(index)
-        return made
+    def decode_others(self) -> None:
+        """Decode the lists that never are changed as they are stored.
 
-    def __iter__(self) -> Iterator[RowList]:
-        return map(self.__getitem__, range(len(self.parts)))
+        Raises:
+            Damaged: bytes that are not such lists.
+        """
+        for index in self.plans.others:
+            self[index]
 
-    def _unpacked(self, index: int) -> RowList:
-        return unpack_list(self.plans.layout.lists[index], Bytes(self.parts[index]), self.plans.step)
+    def part(self, index: int) -> bytes:
+        """The bytes of a list; of one that was decoded any."""
+        if self.parts is not None:
+            return self.parts[index]
+        ends = self.plans.ends.unpack(self.ends)
+        return self.data[self.start + (ends[index - 1] if index else 0) : self.start + ends[index]]
+
+    def whole(self) -> bytes:
+        """Bytes that have all lists, from `start` on; of those that were decoded any."""
+        if self.parts is not None:
+            self.put(b"".join(self.parts), self.plans.ends.pack(*accumulate(map(len, self.parts))))
+        return self.data
+
+    def put(self, data: bytes, ends: bytes) -> None:
+        """Take other bytes of all lists; those that were decoded stay so."""
+        self.data, self.start, self.ends, self.parts = data, 0, ends, None
+
+    def split(self) -> list[bytes]:
+        """The bytes of each list, to be changed one by one; of those that were decoded any."""
+        if self.parts is None:
+            data, at, start = self.data, self.start, self.start
+            self.parts = parts = []
+            for end in self.plans.ends.unpack(self.ends):
+                parts.append(data[at : start + end])
+                at = start + end
+        return self.parts
 
     def copy(self) -> StoredLists:
         """Another of the same content."""
-        decoded = {index: each.copy() for index, each in self.decoded.items()} if self.decoded else {}
-        return StoredLists(self.plans, self.parts.copy(), decoded)
+        decoded = {index: each.copy() for index, each in self.decoded.items()} if self.decoded else None
+        parts = None if self.parts is None else self.parts.copy()
+        return StoredLists(self.plans, self.data, self.start, self.ends, parts, decoded)
 
     def packed(self) -> list[bytes]:
-        """The bytes of each list."""
+        """The bytes of each list as they are to be stored."""
+        parts = self.split()
         if self.decoded:
             layout = self.plans.layout
             for index, each in self.decoded.items():
-                self.parts[index] = pack_list(layout.lists[index], each, layout.step)
-        return self.parts
+                parts[index] = pack_list(layout.lists[index], each, layout.step)
+        return parts
+
+    def joined(self) -> tuple[bytes, bytes]:
+        """The lists, and where they end, as they are to be stored."""
+        if self.parts is None and not self.decoded:
+            size = self.plans.ends.unpack(self.ends)[-1]
+            return self.data[self.start : self.start + size], self.ends
+        parts = self.packed()
+        return b"".join(parts), self.plans.ends.pack(*accumulate(map(len, parts)))
