@@ -20,9 +20,10 @@ from headwater.online.meta import (
     window_run_key,
 )
 from headwater.online.powers import Movable, Parted
-from headwater.online.rows.codec import long_key, sequence_of
+from headwater.online.rows.codec import KEYED, WINDOW_KEYED, long_key, sequence_of
 from headwater.online.rows.values import Damaged
-from headwater.online.rows.windows.codec import decode_row, encode_row
+from headwater.online.rows.windows.codec import encode_row
+from headwater.online.rows.windows.codec_of_many import decode_rows
 from headwater.online.rows.windows.parts import part_record
 from headwater.online.rows.windows.record import FillRecord, decode_record, encode_record
 from headwater.online.rows.windows.row import WindowRow
@@ -141,7 +142,7 @@ class Driver:
         # read before the record and the rows: what came between is found by the compare
         epoch = online.epoch(self._token)
         self._stored, *rows = online.multi_get([self._record, *keys])
-        decoded = {key: self._decoded(key, data) for key, data in zip(keys, rows, strict=True)}
+        decoded = self._decoded(keys, rows)
         if isinstance(self._stored, Parted):
             entry = self._stored
             return asks.Snapshot(epoch, None, decoded, {key: part_record(entry, key) for key in keys})
@@ -154,16 +155,20 @@ class Driver:
             return None
         return online.narrowed(keys, within) if isinstance(online, Movable) else (epoch, set())
 
-    def _decoded(self, key: bytes, data: bytes | None) -> WindowRow | asks.DamagedRow | None:
-        if data is None:
-            return None
-        whole = long_key(data)
-        if whole is not None:
-            self.statements.long[key] = whole
-        try:
-            return decode_row(self.version.layout, data)
-        except Damaged:
-            return asks.DamagedRow(sequence_of(data))
+    def _decoded(
+        self, keys: Sequence[bytes], rows: Sequence[bytes | None]
+    ) -> dict[bytes, WindowRow | asks.DamagedRow | None]:
+        """Rows as they are stored, by key."""
+        found: dict[bytes, WindowRow | asks.DamagedRow | None] = dict.fromkeys(keys)
+        there = [(key, data) for key, data in zip(keys, rows, strict=True) if data is not None]
+        made = decode_rows(self.version.layout, [data for _, data in there])
+        for (key, data), row in zip(there, made, strict=True):
+            found[key] = row if isinstance(row, WindowRow) else asks.DamagedRow(sequence_of(data))
+            if len(data) > 1 and data[1] & (KEYED | WINDOW_KEYED):
+                whole = long_key(data)
+                if whole is not None:
+                    self.statements.long[key] = whole
+        return found
 
     def _swap(self, swaps: Sequence[asks.Swap]) -> list[bool]:
         done = [False] * len(swaps)

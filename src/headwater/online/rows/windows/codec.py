@@ -24,7 +24,7 @@ import os
 import struct
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from headwater.online.rows.codec import (
     WINDOW_HEADER_SIZE,
@@ -41,12 +41,17 @@ from headwater.online.rows.windows.row import NEVER, MergedId, WindowRow
 from headwater.online.rows.windows.stored_lists import Plans, StoredLists
 from headwater.planning.windows.layout import WindowLayout
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 MAGIC, VERSION_BYTE, KEYED = WINDOW_MAGIC, WINDOW_VERSION_BYTE, WINDOW_KEYED
 REBUILD, DELETED, LISTED, IDS = 1, 2, 4, 8
 FLAGS = REBUILD | DELETED | LISTED | IDS | KEYED
 LARGEST_ROW = 256 * 1024
 """Bytes; what exceeds it is left out, the largest list first."""
 
+_Number = TypeVar("_Number", int, "NDArray[np.int64]")
 _SIGN = 1 << 63
 _HEADER = struct.Struct(">BB4s6sQQQQQQI")
 assert _HEADER.size == WINDOW_HEADER_SIZE
@@ -107,8 +112,8 @@ def _within(layout: WindowLayout, row: WindowRow, limit: int) -> tuple[bytes, by
     return b"".join(parts), Plans.of(layout).ends.pack(*accumulate(map(len, parts)))
 
 
-def lists_start(ends_at: int, count: int) -> int:
-    """Where the first list begins, behind the ends of all."""
+def lists_start(ends_at: _Number, count: int) -> _Number:
+    """Where the first list begins, behind the ends of all; of one row, or of many."""
     return ends_at + 4 * count + 7 & ~7
 
 
@@ -182,7 +187,7 @@ def decode_row(layout: WindowLayout, data: bytes) -> WindowRow:
     )
     at = _HEADER.size
     if flags & (DELETED | LISTED | IDS):
-        at = _decode_rest(row, flags, data)
+        at = decode_rest(row, flags, data)
     start = lists_start(at, len(plans.lists))
     if at != ends_at:
         raise Damaged("a window row whose header is not as long as it says")
@@ -196,7 +201,7 @@ def decode_row(layout: WindowLayout, data: bytes) -> WindowRow:
     return row
 
 
-def _decode_rest(row: WindowRow, flags: int, data: bytes) -> int:
+def decode_rest(row: WindowRow, flags: int, data: bytes) -> int:
     """What a header has beyond its fixed part; where it ends."""
     rest = Bytes(data, _HEADER.size)
     if flags & DELETED:

@@ -75,7 +75,7 @@ class CountsOfMany:
             for column in stored:
                 odd |= has & column.overflows(given, records)
         self._merge(edits, _Merged.of(records, changes, has & ~odd), given, stored, counts)
-        self._move(edits, records, changes.without(odd), left, [*stored, counts])
+        self._move(edits, index, records, changes.without(odd), left, [*stored, counts])
         edits.sizes[index] += np.where(odd, 0, (self.wide + 8) * (left - count))
         return odd
 
@@ -98,7 +98,7 @@ class CountsOfMany:
         counts.new[:] += _ONE
 
     def _move(
-        self, edits: Edits, records: Records, changes: Changes, left: Ints, columns: Sequence[_Column]
+        self, edits: Edits, index: int, records: Records, changes: Changes, left: Ints, columns: Sequence[_Column]
     ) -> None:
         """Put the records of events that had none, and leave out those that go."""
         new, base = np.flatnonzero(changes.inserted), changes.base(records)
@@ -109,8 +109,8 @@ class CountsOfMany:
         steps = _Column(records.steps, (changes.target - base).astype(_U32), records.steps)
         for column in (*stored, steps, counts):
             width = column.new.itemsize
-            edits.insert(column.begin[new] + width * changes.place[new], column.new[new])
-            edits.cut(column.begin[changes.gone_rows] + width * changes.gone, width)
+            edits.insert(index, column.begin[new] + width * changes.place[new], column.new[new])
+            edits.cut(index, column.begin[changes.gone_rows] + width * changes.gone, width)
         changed = np.union1d(new, changes.gone_rows)
         at = records.begins[changed]
         edits.words[at >> 2] = records.flags[changed] | left[changed] << 16

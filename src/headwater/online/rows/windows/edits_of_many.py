@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,7 +47,7 @@ class Edits:
         self._first, self._last = first, first + ends[-1]
         self.bytes = np.frombuffer(bytearray(self.data), np.uint8)
         self.words, self.quads = self.bytes.view(np.uint32), self.bytes.view(np.int64)
-        self._edits: list[tuple[Ints, Ints, Ints, Ints]] = []
+        self._edits: list[list[tuple[Ints, Ints, Ints, Ints]]] = [[] for _ in ends]
         self._new: list[NDArray[Any]] = []
         self._behind = len(self.data)
 
@@ -54,17 +55,17 @@ class Edits:
         """The changed bytes as numbers."""
         return self.bytes.view(form)
 
-    def insert(self, at: Ints, items: NDArray[Any]) -> None:
-        """Put a number at each of some positions."""
+    def insert(self, index: int, at: Ints, items: NDArray[Any]) -> None:
+        """Put a number at each of some positions in lists of an index."""
         size = items.itemsize
         starts = self._behind + size * np.arange(len(items))
         self._take(items)
-        self._edits.append((at, np.zeros(len(at), np.int64), starts, starts + size))
+        self._edits[index].append((at, np.zeros(len(at), np.int64), starts, starts + size))
 
-    def cut(self, at: Ints, size: int) -> None:
-        """Leave some bytes out at each of some positions."""
+    def cut(self, index: int, at: Ints, size: int) -> None:
+        """Leave some bytes out at each of some positions in lists of an index."""
         nothing = np.zeros(len(at), np.int64)
-        self._edits.append((at, np.full(len(at), size), nothing, nothing))
+        self._edits[index].append((at, np.full(len(at), size), nothing, nothing))
 
     def replace(self, index: int, rows: Ints, data: NDArray[Any], sizes: Ints) -> None:
         """Have other bytes in place of a list of some rows.
@@ -78,7 +79,7 @@ class Edits:
         stops = self._behind + np.cumsum(sizes)
         self._take(data)
         at, before = self.begins[index][rows], self.sizes[index][rows]
-        self._edits.append((at, before, stops - sizes, stops))
+        self._edits[index].append((at, before, stops - sizes, stops))
         self.sizes[index][rows] = sizes
 
     def _take(self, data: NDArray[Any]) -> None:
@@ -88,8 +89,8 @@ class Edits:
     def made(self) -> list[bytes]:
         """The lists of each row, one after another."""
         ends = self._last, *(np.zeros(len(self._last), np.int64) for _ in range(3))
-        at, cut, starts, stops = map(np.concatenate, zip(*self._edits, ends, strict=True))
-        # edits of one position come in the order in which they were made, and the end of a row behind them
+        at, cut, starts, stops = map(np.concatenate, zip(*chain(*self._edits), ends, strict=True))
+        # edits of one position come in the order of lists, and the end of a row behind them
         order = np.argsort(at, kind="stable")
         at, cut, starts, stops = at[order], cut[order], starts[order], stops[order]
         closing = np.flatnonzero(order >= len(order) - len(self._last))
@@ -98,6 +99,6 @@ class Edits:
         begin, end = np.stack((before, starts), 1).ravel(), np.stack((at, stops), 1).ravel()
         some = begin < end
         upto = np.concatenate(([0], np.cumsum(some)[2 * closing + 1])).tolist()
-        data = b"".join(map(memoryview, (self.bytes, *self._new)))
+        data = b"".join([each.data for each in (self.bytes, *self._new)])
         pieces = [data[i:j] for i, j in zip(begin[some].tolist(), end[some].tolist(), strict=True)]
-        return [b"".join(pieces[i:j]) for i, j in zip(upto, upto[1:], strict=False)]
+        return [b"".join(pieces[i:j]) for i, j in pairwise(upto)]

@@ -227,7 +227,9 @@ def changes_of(records: Records, boundaries: Ints, has: Bools, ends: ManyEnds) -
     rows_of, places = np.concatenate(looked_rows), np.concatenate(looked)
     if len(rows_of):
         # each once, ascending
-        rows_of, places = np.divmod(np.unique(rows_of * (MOST_RECORDS + 1) + places), MOST_RECORDS + 1)
+        keys = rows_of * (MOST_RECORDS + 1) + places
+        keys.sort()
+        rows_of, places = np.divmod(keys[np.diff(keys, prepend=-1) != 0], MOST_RECORDS + 1)
     boundary = first[rows_of] + records.step_at(rows_of, places)
     before = np.where(places > 0, first[rows_of] + records.step_at(rows_of, places - 1), _BEFORE)
     behind_event = inserted[rows_of] & (places == place[rows_of])

@@ -110,9 +110,7 @@ def _add_to_list(plans: Plans, index: int, addition: Addition, ends: list[Ends |
         lists.split()[index] = made
 
 
-def _changed(
-    plans: Plans, index: int, addition: Addition, ends: list[Ends | None], tolerance: int
-) -> bytes | None:
+def _changed(plans: Plans, index: int, addition: Addition, ends: list[Ends | None], tolerance: int) -> bytes | None:
     """A list with the events, as it is to be stored; None: it has to be decoded."""
     plan, lists = plans.lists[index], addition.lists
     assert plan.one is not None
