@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from headwater.online.rows.windows.list_bytes import MOST_NARROW
-from headwater.online.rows.windows.records_of_many import Changes, Records, span
-from headwater.planning.windows.kinds import COUNT, MAX_INT64, MIN_INT64, SPREAD
+from headwater.online.rows.windows.records_of_many import Changes, Merge, Records, span
+from headwater.planning.windows.kinds import COUNT, MAX_INT64, MIN_INT64, SPREAD, TOTAL
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,57 +33,50 @@ class CountsOfMany:
 
     Attributes:
         wide: bytes of a state that stand before the boundaries.
+        rule: equal for lists that can be changed together.
     """
 
     def __init__(self, layout: ListLayout, step: int) -> None:
-        self._step, self._lifetime = step, layout.lifetime
-        self._kind = layout.kind
+        self._step, self._kind = step, layout.kind
         self._columns = {COUNT: 0, SPREAD: 2}.get(layout.kind, 1)
-        whole = layout.kind != SPREAD and layout.dtype is not None and not layout.dtype.name.startswith("float")
+        whole = layout.kind == TOTAL and layout.dtype is not None and not layout.dtype.name.startswith("float")
+        self._form = _I64 if whole else _F64
         self.wide = 8 * self._columns
-        self._form = _I64 if whole and layout.kind != COUNT else _F64
+        self.rule = layout.kind, self._form.str
 
-    def change(
-        self, edits: Edits, index: int, records: Records, changes: Changes, has: Bools, values: Sequence[Any]
-    ) -> Bools:
-        """Merge an event into the list of each row, without what no window can select.
+    def change(self, edits: Edits, merge: Merge) -> Bools:
+        """Merge an event into each list, without what no window can select.
 
         Args:
             edits: of the rows.
-            index: of the list.
-            records: of the list of each row, usual ones.
-            changes: what becomes of them.
-            has: which have the event.
-            values: of the events; None: the list does not have it.
+            merge: what is merged into which lists.
 
         Returns:
             Those that are as they were, and have to be changed by themselves.
         """
+        records, changes, has = merge.records, merge.changes, merge.has
         count, life, left = records.count, records.life, changes.sizes(records)
-        given = np.zeros(records.size, self._form)
-        if self._columns:
-            given[:] = [0 if value is None else value for value in values]
+        given = merge.given(self._form) if self._columns else np.zeros(records.size, self._form)
         begins = [records.columns + 8 * (count + life) * i for i in range(self._columns)]
         stored = [_Column.of(records, changes, begin, self._form) for begin in begins]
         counts = _Column.of(records, changes, records.rest, _U32)
         greatest = np.where(life > 0, counts.lifetimes, records.following(records.rest, _U32, 0 * count))
         # the head of a list without records is shorter
         odd: Bools = changes.odd | ((count == 0) != (left == 0)) | (has & (greatest >= MOST_NARROW))
-        if self._lifetime:
-            odd |= has & (life == 0)
+        odd |= merge.begun
         if self._form is _I64:
             for column in stored:
                 odd |= has & column.overflows(given, records)
-        self._merge(edits, _Merged.of(records, changes, has & ~odd), given, stored, counts)
-        self._move(edits, index, records, changes.without(odd), left, [*stored, counts])
-        edits.sizes[index] += np.where(odd, 0, (self.wide + 8) * (left - count))
+        self._merge(edits, _Merged(records, changes, has & ~odd), given, stored, counts)
+        self._move(edits, records, changes.without(odd), left, [*stored, counts])
+        edits.sizes.ravel()[merge.which] += np.where(odd, 0, (self.wide + 8) * (left - count))
         return odd
 
     def _merge(
         self, edits: Edits, merged: _Merged, given: NDArray[Any], stored: Sequence[_Column], counts: _Column
     ) -> None:
         """Change the numbers where they stand, and those of the records to be."""
-        numbers, value, own = edits.bytes.view(self._form), given[merged.rows], merged.places(counts)
+        numbers, value, own = edits.bytes.view(self._form), merged.of(given), merged.places(counts)
         places = [merged.places(column) for column in stored]
         if self._kind == SPREAD:
             changed = _welford(value, edits.words[own], *(numbers[each] for each in places))
@@ -97,51 +90,52 @@ class CountsOfMany:
         edits.words[own] += _ONE
         counts.new[:] += _ONE
 
-    def _move(
-        self, edits: Edits, index: int, records: Records, changes: Changes, left: Ints, columns: Sequence[_Column]
-    ) -> None:
+    def _move(self, edits: Edits, records: Records, changes: Changes, left: Ints, columns: Sequence[_Column]) -> None:
         """Put the records of events that had none, and leave out those that go."""
         new, base = np.flatnonzero(changes.inserted), changes.base(records)
         moved = np.flatnonzero(base)
-        rows, places = span(records.steps[moved] >> 2, records.count[moved])
-        edits.words[places] -= base[moved].astype(_U32)[rows]
+        places = span(records.steps[moved] >> 2, records.count[moved])
+        edits.words[places] -= np.repeat(base[moved].astype(_U32), records.count[moved])
         *stored, counts = columns
         steps = _Column(records.steps, (changes.target - base).astype(_U32), records.steps)
         for column in (*stored, steps, counts):
             width = column.new.itemsize
-            edits.insert(index, column.begin[new] + width * changes.place[new], column.new[new])
-            edits.cut(index, column.begin[changes.gone_rows] + width * changes.gone, width)
+            edits.insert(column.begin[new] + width * changes.place[new], column.new[new])
+            edits.cut(column.begin[changes.gone_rows] + width * changes.gone, width)
         changed = np.union1d(new, changes.gone_rows)
         at = records.begins[changed]
         edits.words[at >> 2] = records.flags[changed] | left[changed] << 16
         edits.quads[(at >> 3) + 1] = (records.first + base)[changed] * self._step
 
 
-class _Merged(NamedTuple):
+class _Merged:
     """The numbers that an event is merged into: of records, and of lifetimes.
 
-    Attributes:
-        rows: of which each is.
-        place: which of the numbers of its row each is.
+    Args:
+        records: of the lists.
+        changes: what becomes of them.
+        has: which of them have the event.
     """
 
-    rows: Ints
-    place: Ints
-
-    @staticmethod
-    def of(records: Records, changes: Changes, has: Bools) -> _Merged:
-        """Those of the rows that have the event."""
-        upto = np.where(has, changes.upto - changes.inserted, 0)
-        rows, place = span(np.zeros(records.size, np.int64), upto)
-        alive = np.flatnonzero(has & (records.life > 0))
-        if len(alive):
-            rows, place = np.concatenate((rows, alive)), np.concatenate((place, records.count[alive]))
-        return _Merged(rows, place)
+    def __init__(self, records: Records, changes: Changes, has: Bools) -> None:
+        self._upto = np.where(has, changes.upto - changes.inserted, 0)
+        self._before = self._upto.cumsum() - self._upto
+        self._all = np.arange(int(self._upto.sum()))
+        self._alive = np.flatnonzero(has & (records.life > 0))
+        self._lifetimes = records.count[self._alive]
 
     def places(self, column: _Column) -> Ints:
         """Where they stand in a column, in numbers of its width."""
-        found: Ints = (column.begin // column.new.itemsize)[self.rows] + self.place
-        return found
+        begin = column.begin // column.new.itemsize
+        places: Ints = np.repeat(begin - self._before, self._upto) + self._all
+        if len(self._alive):
+            places = np.concatenate((places, begin[self._alive] + self._lifetimes))
+        return places
+
+    def of(self, given: NDArray[Any]) -> NDArray[Any]:
+        """For each of them what is given of its list."""
+        value = np.repeat(given, self._upto)
+        return np.concatenate((value, given[self._alive])) if len(self._alive) else value
 
 
 class _Column(NamedTuple):

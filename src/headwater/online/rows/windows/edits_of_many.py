@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,62 +43,65 @@ class Edits:
         whole += len(_PADDING)
         first = np.cumsum(whole) - whole + starts
         self.begins = first + np.concatenate((np.zeros((1, len(rows)), np.int64), ends[:-1]))
-        self.sizes = np.diff(ends, axis=0, prepend=0)
+        self.sizes = np.ascontiguousarray(np.diff(ends, axis=0, prepend=0))
         self._first, self._last = first, first + ends[-1]
         self.bytes = np.frombuffer(bytearray(self.data), np.uint8)
         self.words, self.quads = self.bytes.view(np.uint32), self.bytes.view(np.int64)
-        self._edits: list[list[tuple[Ints, Ints, Ints, Ints]]] = [[] for _ in ends]
+        self._edits: list[tuple[Ints, Ints, Ints, Ints]] = []
+        self._replaced: list[tuple[Ints, Ints, Ints, Ints]] = []
         self._new: list[NDArray[Any]] = []
         self._behind = len(self.data)
 
-    def numbers(self, form: np.dtype[Any]) -> NDArray[Any]:
-        """The changed bytes as numbers."""
-        return self.bytes.view(form)
+    def insert(self, at: Ints, items: NDArray[Any]) -> None:
+        """Put a number of 4 or 8 bytes at each of some positions."""
+        starts = self._taken(items) + items.itemsize * np.arange(len(items))
+        self._edits.append((at, 0 * at, starts, starts + items.itemsize))
 
-    def insert(self, index: int, at: Ints, items: NDArray[Any]) -> None:
-        """Put a number at each of some positions in lists of an index."""
-        size = items.itemsize
-        starts = self._behind + size * np.arange(len(items))
-        self._take(items)
-        self._edits[index].append((at, np.zeros(len(at), np.int64), starts, starts + size))
+    def cut(self, at: Ints, size: int) -> None:
+        """Leave 4 or 8 bytes out at each of some positions."""
+        self._edits.append((at, 0 * at + size, 0 * at, 0 * at))
 
-    def cut(self, index: int, at: Ints, size: int) -> None:
-        """Leave some bytes out at each of some positions in lists of an index."""
-        nothing = np.zeros(len(at), np.int64)
-        self._edits[index].append((at, np.full(len(at), size), nothing, nothing))
-
-    def replace(self, index: int, rows: Ints, data: NDArray[Any], sizes: Ints) -> None:
-        """Have other bytes in place of a list of some rows.
+    def replace(self, which: Ints, data: NDArray[np.uint8], sizes: Ints) -> None:
+        """Have other bytes in place of some lists.
 
         Args:
-            index: of the list.
-            rows: which, ascending.
+            which: of the lists of the first index of all rows, those of the second behind them, and so on.
             data: the bytes of each, one after another.
-            sizes: how many each has.
+            sizes: how many each has, a multiple of 8.
         """
-        stops = self._behind + np.cumsum(sizes)
-        self._take(data)
-        at, before = self.begins[index][rows], self.sizes[index][rows]
-        self._edits[index].append((at, before, stops - sizes, stops))
-        self.sizes[index][rows] = sizes
+        stops = self._taken(data) + sizes.cumsum()
+        self._replaced.append((self.begins.ravel()[which], self.sizes.ravel()[which], stops - sizes, stops))
+        self.sizes.ravel()[which] = sizes
 
-    def _take(self, data: NDArray[Any]) -> None:
-        self._new.append(data)
+    def _taken(self, data: NDArray[Any]) -> int:
+        """Where new bytes begin behind the rows."""
+        start = self._behind
+        self._new.append(data.view(np.uint32))
         self._behind += data.nbytes
+        return start
 
     def made(self) -> list[bytes]:
         """The lists of each row, one after another."""
-        ends = self._last, *(np.zeros(len(self._last), np.int64) for _ in range(3))
-        at, cut, starts, stops = map(np.concatenate, zip(*chain(*self._edits), ends, strict=True))
-        # edits of one position come in the order of lists, and the end of a row behind them
-        order = np.argsort(at, kind="stable")
+        rows = len(self._last)
+        ends = self._last, *(np.zeros(rows, np.int64) for _ in range(3))
+        edits = zip(*self._edits, *self._replaced, ends, strict=True)
+        at, cut, starts, stops = (np.concatenate(each) for each in edits)
+        # of one position the end of a list comes first, then the next in place of which there is another, then the
+        # end of the row
+        order = at.argsort(kind="stable")
         at, cut, starts, stops = at[order], cut[order], starts[order], stops[order]
-        closing = np.flatnonzero(order >= len(order) - len(self._last))
+        closing = np.flatnonzero(order >= len(order) - rows)
         before = np.roll(at + cut, 1)
         before[np.concatenate(([0], closing[:-1] + 1))] = self._first
-        begin, end = np.stack((before, starts), 1).ravel(), np.stack((at, stops), 1).ravel()
-        some = begin < end
-        upto = np.concatenate(([0], np.cumsum(some)[2 * closing + 1])).tolist()
-        data = b"".join([each.data for each in (self.bytes, *self._new)])
-        pieces = [data[i:j] for i, j in zip(begin[some].tolist(), end[some].tolist(), strict=True)]
-        return [b"".join(pieces[i:j]) for i, j in pairwise(upto)]
+        # what stays up to each edit, and what it puts
+        pieces = np.empty((len(at), 2), np.int64)
+        pieces[:, 0], pieces[:, 1] = before, starts
+        sizes = np.empty((len(at), 2), np.int64)
+        sizes[:, 0], sizes[:, 1] = at - before, stops - starts
+        sizes >>= 2
+        upto = sizes.cumsum()
+        source = np.repeat((pieces.ravel() >> 2) - (upto - sizes.ravel()), sizes.ravel())
+        source += np.arange(len(source))
+        data = np.concatenate((self.words, *self._new))[source].tobytes()
+        limits = [0, *(upto[2 * closing + 1] << 2).tolist()]
+        return [data[i:j] for i, j in pairwise(limits)]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from headwater.online.rows.windows.records_of_many import Changes, Records, span
+from headwater.online.rows.windows.records_of_many import Merge, Records, span
 from headwater.planning.windows.kinds import MIN
 
 if TYPE_CHECKING:
@@ -31,105 +30,97 @@ class ExtremesOfMany:
 
     Attributes:
         wide: bytes of a state that stand before the boundaries.
+        rule: equal for lists that can be changed together.
     """
 
     def __init__(self, layout: ListLayout, step: int) -> None:
         assert layout.dtype is not None and layout.dtype.numpy is not None
-        self._step, self._lifetime = step, layout.lifetime
-        self._least, self._form = layout.kind == MIN, layout.dtype.numpy
+        self._step, self._form = step, layout.dtype.numpy
         self.wide = 8 if self._form.itemsize == 8 else 0
+        self.rule = MIN, self._form.str
 
-    def change(
-        self, edits: Edits, index: int, records: Records, changes: Changes, has: Bools, values: Sequence[Any]
-    ) -> Bools:
-        """Merge an event into the list of each row, without what no window can select and what equals the next.
+    def change(self, edits: Edits, merge: Merge) -> Bools:
+        """Merge an event into each list, without what no window can select and what equals the next.
 
         Args:
             edits: of the rows.
-            index: of the list.
-            records: of the list of each row, usual ones.
-            changes: what becomes of them.
-            has: which have the event.
-            values: of the events; None: the list does not have it.
+            merge: what is merged into which lists.
 
         Returns:
             Those that are as they were, and have to be changed by themselves.
         """
+        records, changes, has, least = merge.records, merge.changes, merge.has, merge.least
         size, count, form = records.size, records.count, self._form
-        is_number = np.fromiter([value == value for value in values], np.bool_, size)
+        given = merge.given(form)
         # NaN is the greatest, and left to lists by themselves
-        odd = changes.odd | ~is_number
-        if self._lifetime:
-            odd |= has & (records.life == 0)
-        given = np.array([0 if value is None else value for value in values], form)
+        odd: Bools = changes.odd | (given != given) | merge.begun
         begins = records.columns if self.wide else records.rest
-        value, rows = records.numbers(begins, form), np.repeat(np.arange(size), count)
-        places = np.arange(len(rows)) - (np.cumsum(count) - count)[rows]
-        merged, events = places < (changes.upto - changes.inserted)[rows], given[rows]
-        value = np.where(merged & self._further(events, value), events, value)
+        value, upto = records.numbers(begins, form), changes.upto - changes.inserted
+        merged = np.arange(len(value)) < np.repeat(count.cumsum() - count + upto, count)
+        events = np.repeat(given, count)
+        value = np.where(merged & _further(events, value, np.repeat(least, count)), events, value)
         lifetimes = records.lifetimes(begins, form)
-        lifetimes = np.where(has & self._further(given, lifetimes), given, lifetimes)
+        lifetimes = np.where(has & _further(given, lifetimes, least), given, lifetimes)
         following = records.following(begins, form, changes.place)
-        own = (changes.place >= count) | self._further(given, following)
+        own = (changes.place >= count) | _further(given, following, least)
         source, sizes = changes.left(records)
         value = np.concatenate((value, np.where(own, given, following)))[source]
         steps = np.concatenate((records.numbers(records.steps, _U32), changes.target))[source]
         rows = np.repeat(np.arange(size), sizes)
-        apart = np.ones(len(rows), np.bool_)
-        equal = value[:-1] == value[1:]
+        same = value[:-1] == value[1:]
         if form.kind == "f":
-            equal |= (value[:-1] != value[:-1]) & (value[1:] != value[1:])
-        apart[:-1] = ~(equal & (rows[:-1] == rows[1:]))
+            same |= (value[:-1] != value[:-1]) & (value[1:] != value[1:])
+        same &= rows[:-1] == rows[1:]
         written = (has | (np.bincount(changes.gone_rows, minlength=size) > 0)) & ~odd
-        apart &= written[rows]
-        self._write(edits, index, records, np.flatnonzero(written), rows[apart], value[apart], steps[apart], lifetimes)
+        apart = written[rows]
+        apart[:-1] &= ~same
+        self._write(edits, records, written, rows[apart], value[apart], steps[apart], lifetimes, merge.which)
         return odd
-
-    def _further(self, value: NDArray[Any], other: NDArray[Any]) -> Bools:
-        """Whether values that are numbers come before others, which may be NaN."""
-        further: Bools = ~(value >= other) if self._least else value > other
-        return further
 
     def _write(
         self,
         edits: Edits,
-        index: int,
         records: Records,
-        written: Ints,
+        written: Bools,
         rows: Ints,
         value: NDArray[Any],
         steps: Ints,
         lifetimes: NDArray[Any],
+        which: Ints,
     ) -> None:
-        """Put whole lists in place of those of some rows.
+        """Put whole lists in place of some.
 
         Args:
             edits: of the rows.
-            index: of the list.
             records: as they were.
-            written: the rows whose lists are put.
+            written: the lists that are put.
             rows: of the records, ascending.
             value: of each.
             steps: the distance of each from what was the first boundary.
-            lifetimes: of each row.
+            lifetimes: of each list.
+            which: of the lists of the rows each is.
         """
-        if not len(written):
-            return
-        size = self._form.itemsize
-        count, life = np.bincount(rows, minlength=records.size)[written], records.life[written]
-        before, begin = np.cumsum(count) - count, 8 + 8 * (count > 0)
-        base = np.where(count > 0, steps.take(before, mode="clip"), 0) if len(steps) else 0 * count
+        size, own = self._form.itemsize, np.flatnonzero(written)
+        count, life = np.bincount(rows, minlength=records.size)[own], records.life[own]
+        before, some = count.cumsum() - count, count > 0
+        base = np.where(some, steps.take(before, mode="clip"), 0) if len(steps) else before
+        begin = 8 + 8 * some
         total = begin + size * (count + life) + 4 * count + 7 & ~7
-        at = np.cumsum(total) - total
-        values_at = at + begin + (0 if self.wide else 4 * count)
+        at = total.cumsum() - total
+        values_at = (at + begin + (0 if self.wide else 4 * count)) // size
         steps_at = at + begin + (8 * (count + life) if self.wide else 0)
         data = np.zeros(int(total.sum()), np.uint8)
-        data.view(_U32)[at >> 2] = records.flags[written] | count << 16
-        some = count > 0
-        data.view(_I64)[(at[some] >> 3) + 1] = ((records.first[written] + base) * self._step)[some]
-        of, place = span(values_at // size, count)
-        data.view(self._form)[place] = value
+        words, numbers = data.view(_U32), data.view(self._form)
+        words[at >> 2] = records.flags[own] | count << 16
+        data.view(_I64)[(at[some] >> 3) + 1] = ((records.first[own] + base) * self._step)[some]
+        numbers[span(values_at, count)] = value
         alive = life > 0
-        data.view(self._form)[(values_at // size + count)[alive]] = lifetimes[written][alive]
-        data.view(_U32)[span(steps_at >> 2, count)[1]] = steps - base[of]
-        edits.replace(index, written, data, total)
+        numbers[(values_at + count)[alive]] = lifetimes[own][alive]
+        words[span(steps_at >> 2, count)] = steps - np.repeat(base, count)
+        edits.replace(which[own], data, total)
+
+
+def _further(value: NDArray[Any], other: NDArray[Any], least: Bools) -> Bools:
+    """Whether values that are numbers come before others, which may be NaN."""
+    further: Bools = np.where(least, ~(value >= other), value > other)
+    return further

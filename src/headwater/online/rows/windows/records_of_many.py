@@ -31,21 +31,19 @@ class ManyEnds(NamedTuple):
     hops: Sequence[tuple[int, Ints, Ints]]
 
 
-def ends_of_many(hops: Hops, before: Ints, after: Ints, tolerance: int) -> ManyEnds:
-    """As `selectable.ends_of`, of many rows."""
-    return ManyEnds(
-        [
-            (steps, (before - (back + tolerance)) // hop * steps, (after - (back + tolerance)) // hop * steps)
-            for steps, hop, back in hops
-        ]
-    )
+def ends_of_many(hops: Hops, before: Ints, after: Ints, tolerance: int, lists: int) -> ManyEnds:
+    """As `selectable.ends_of`, of many rows, for so many lists of each."""
+    times = np.stack((before, after)) - tolerance
+    ends = [(steps, np.concatenate([(times - back) // hop * steps] * lists, axis=1)) for steps, hop, back in hops]
+    return ManyEnds([(steps, old, now) for steps, (old, now) in ends])
 
 
-def span(starts: Ints, lengths: Ints) -> tuple[Ints, Ints]:
-    """Ranges one after another: which of them each number is of, and the numbers."""
-    before = np.cumsum(lengths) - lengths
-    rows = np.repeat(np.arange(len(lengths)), lengths)
-    return rows, (starts - before)[rows] + np.arange(len(rows))
+def span(starts: Ints, lengths: Ints) -> Ints:
+    """Ranges of numbers, one after another."""
+    upto = lengths.cumsum()
+    found: Ints = np.repeat(starts - (upto - lengths), lengths)
+    found += np.arange(len(found))
+    return found
 
 
 class Records:
@@ -97,7 +95,7 @@ class Records:
 
     def numbers(self, begins: Ints, form: np.dtype[Any]) -> NDArray[Any]:
         """The numbers of a column of all records, one row after another, without lifetimes."""
-        found: NDArray[Any] = self._all(form)[span(begins // form.itemsize, self.count)[1]]
+        found: NDArray[Any] = self._all(form)[span(begins // form.itemsize, self.count)]
         return found
 
     def lifetimes(self, begins: Ints, form: np.dtype[Any]) -> NDArray[Any]:
@@ -116,12 +114,16 @@ class Records:
 
     def find(self, rows: Ints, keys: Ints) -> Ints:
         """The first record of each row whose distance is not less than a key."""
-        low, high, at = np.zeros(len(rows), np.int64), self.count[rows], self.steps[rows] >> 2
-        for _ in range(int(high.max(initial=0)).bit_length()):
-            middle = (low + high) >> 1
-            less = (self._words.take(at + middle, mode="clip") < keys) & (low < high)
-            low, high = np.where(less, middle + 1, low), np.where(less, high, middle)
-        return low
+        count, at = self.count[rows], (self.steps[rows] >> 2) - 1
+        found = np.zeros(len(rows), np.int64)
+        bit = 1 << int(count.max(initial=0)).bit_length() >> 1
+        while bit:
+            further = found + bit
+            less = self._words.take(at + further, mode="clip") < keys
+            less &= further <= count
+            found += bit * less
+            bit >>= 1
+        return found
 
 
 class Changes(NamedTuple):
@@ -220,32 +222,63 @@ def changes_of(records: Records, boundaries: Ints, has: Bools, ends: ManyEnds) -
         at += 2 * len(moved)
         lengths = np.maximum(np.minimum(high + 1, count[moved]) - low, 0)
         looked_rows.append(np.repeat(moved, lengths))
-        looked.append(np.arange(len(looked_rows[-1])) + np.repeat(low - np.cumsum(lengths) + lengths, lengths))
+        looked.append(span(low, lengths))
     following = np.flatnonzero(inserted & (place < count))
     looked_rows.append(following)
     looked.append(place[following])
     rows_of, places = np.concatenate(looked_rows), np.concatenate(looked)
     if len(rows_of):
         # each once, ascending
-        keys = rows_of * (MOST_RECORDS + 1) + places
-        keys.sort()
-        rows_of, places = np.divmod(keys[np.diff(keys, prepend=-1) != 0], MOST_RECORDS + 1)
-    boundary = first[rows_of] + records.step_at(rows_of, places)
-    before = np.where(places > 0, first[rows_of] + records.step_at(rows_of, places - 1), _BEFORE)
-    behind_event = inserted[rows_of] & (places == place[rows_of])
-    before = np.where(behind_event, boundaries[rows_of], before)
-    goes = ~_selectable(boundary, before, rows_of, ends)
+        looks = rows_of * (MOST_RECORDS + 1) + places
+        looks.sort()
+        rows_of, places = np.divmod(looks[np.diff(looks, prepend=-1) != 0], MOST_RECORDS + 1)
     own = np.flatnonzero(inserted)
-    before = np.where(place[own] > 0, first[own] + records.step_at(own, place[own] - 1), _BEFORE)
-    odd[own[~_selectable(boundaries[own], before, own, ends)]] = True
-    rows_of, places = rows_of[goes], places[goes]
-    return Changes(place, upto, inserted, target, rows_of, places, odd)
-
-
-def _selectable(boundary: Ints, before: Ints, rows: Ints, ends: ManyEnds) -> Bools:
-    """Whether a beginning of a window can be at a boundary, or between it and the one before."""
-    able = np.zeros(len(rows), np.bool_)
+    # those that are looked at, then those of events
+    rows_of, places = np.concatenate((rows_of, own)), np.concatenate((places, place[own]))
+    known = len(rows_of) - len(own)
+    base = first[rows_of]
+    boundary, before = base + records.step_at(rows_of, places), base + records.step_at(rows_of, places - 1)
+    boundary[known:] = boundaries[own]
+    before[places == 0] = _BEFORE
+    behind_event = inserted[rows_of[:known]] & (places[:known] == place[rows_of[:known]])
+    before[:known][behind_event] = boundaries[rows_of[:known]][behind_event]
+    able = np.zeros(len(rows_of), np.bool_)
     for hop, _, start in ends.hops:
+        # whether a beginning of a window can be at a boundary, or between it and the one before
         edge = boundary - boundary % hop
-        able |= (edge > before) & (edge >= start[rows])
-    return able
+        able |= (edge > before) & (edge >= start[rows_of])
+    odd[own[~able[known:]]] = True
+    goes = np.flatnonzero(~able[:known])
+    return Changes(place, upto, inserted, target, rows_of[goes], places[goes], odd)
+
+
+class Merge(NamedTuple):
+    """Events to merge into lists that one rule changes.
+
+    Attributes:
+        which: of the lists of all rows each is, those of the first index before those of the second.
+        values: of the event of each; None: the list does not have it.
+        has: whether it has it.
+        lifetime: whether it answers a lifetime.
+        least: whether it has the least values.
+        records: of the lists, usual ones.
+        changes: what becomes of these.
+    """
+
+    which: Ints
+    values: Sequence[Any]
+    has: Bools
+    lifetime: Bools
+    least: Bools
+    records: Records
+    changes: Changes
+
+    def given(self, form: np.dtype[Any]) -> NDArray[Any]:
+        """The values as numbers; 0 where a list does not have the event."""
+        return np.array([0 if value is None else value for value in self.values], form)
+
+    @property
+    def begun(self) -> Bools:
+        """Those whose lifetime the event would be the first of."""
+        begun: Bools = self.has & self.lifetime & (self.records.life == 0)
+        return begun

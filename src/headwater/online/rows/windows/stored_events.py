@@ -6,7 +6,8 @@ lifetime), and lists of other kinds, are decoded, changed and packed again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,9 +15,10 @@ import numpy as np
 
 from headwater.online.rows.windows.edits_of_many import Edits
 from headwater.online.rows.windows.lists import add_entry, prune
-from headwater.online.rows.windows.records_of_many import ManyEnds, Records, changes_of, ends_of_many
+from headwater.online.rows.windows.records_of_many import ManyEnds, Merge, Records, changes_of, ends_of_many
 from headwater.online.rows.windows.selectable import Ends, ends_of
 from headwater.planning.windows.events import entry_for
+from headwater.planning.windows.kinds import MIN
 from headwater.planning.windows.rule import boundary_of
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 MANY = 32
 """From this many rows on NumPy changes them faster, all at once, than Python one by one."""
 
-AT_ONCE = 256
+AT_ONCE = 128
 """Of so many rows the columns that are worked on fit into the processor's caches."""
 
 
@@ -128,25 +130,27 @@ def _changed(plans: Plans, index: int, addition: Addition, ends: list[Ends | Non
 def _add_to_many(plans: Plans, additions: Sequence[Addition], tolerance: int) -> None:
     """The same for an event each in many rows: the lists of windows that begin alike together."""
     lists = [each.lists for each in additions]
-    whole = [each.whole() for each in lists]
+    data = [each.whole() for each in lists]
     ends = np.frombuffer(b"".join([each.ends for each in lists]), "<u4").reshape(len(lists), len(plans.lists)).T
-    edits = Edits(whole, np.array([each.start for each in lists]), ends.astype(np.int64))
-    times, before, after = (
-        np.array(column, np.int64)
-        for column in zip(*[(each.events[0].event, each.before, each.after) for each in additions], strict=True)
-    )
+    edits = Edits(data, np.array([each.start for each in lists]), ends.astype(np.int64))
+    times = np.array([each.events[0].event for each in additions], np.int64)
+    before = np.array([each.before for each in additions], np.int64)
+    after = np.array([each.after for each in additions], np.int64)
     boundaries = np.zeros(len(additions), np.int64)
     for number, (hop, steps) in enumerate(plans.boundary_hops):
         floors = times // hop * steps
         boundaries = np.maximum(boundaries, floors) if number else floors
-    values: dict[tuple[str | None, str | None], list[Any]] = {}
+    values = {
+        (column, where): [plan.value_of(each.events[0]) for each in additions]
+        for (column, where), plan in plans.columns.items()
+    }
     for group, own in plans.groups.items():
-        passed = ends_of_many(plans.hops[group], np.tile(before, len(own)), np.tile(after, len(own)), tolerance)
-        _add_to_lists(plans, own, additions, edits, boundaries, passed, tolerance, values)
+        passed = ends_of_many(plans.hops[group], before, after, tolerance, len(own))
+        _add_to_lists(plans, own, additions, edits, np.concatenate([boundaries] * len(own)), passed, tolerance, values)
     size = plans.ends.size
     stored = edits.sizes.cumsum(axis=0).T.astype("<u4").tobytes()
-    for number, (each, data) in enumerate(zip(lists, edits.made(), strict=True)):
-        each.put(data, stored[number * size : number * size + size])
+    for number, (each, made) in enumerate(zip(lists, edits.made(), strict=True)):
+        each.put(made, stored[number * size : number * size + size])
 
 
 def _add_to_lists(
@@ -157,44 +161,43 @@ def _add_to_lists(
     boundaries: NDArray[np.int64],
     ends: ManyEnds,
     tolerance: int,
-    values: dict[tuple[str | None, str | None], list[Any]],
+    values: Mapping[tuple[str | None, str | None], Sequence[Any]],
 ) -> None:
-    """Merge an event into some lists of each of many rows."""
+    """Merge an event into some lists of each of many rows, those of one rule together."""
     size = len(additions)
-    for index in lists:
-        plan = plans.lists[index]
-        if (plan.column, plan.where) not in values:
-            values[plan.column, plan.where] = [plan.value_of(each.events[0]) for each in additions]
     given = [values[plans.lists[index].column, plans.lists[index].where] for index in lists]
     has = np.fromiter([value is not None for own in given for value in own], np.bool_, size * len(lists))
-    boundaries = np.tile(boundaries, len(lists))
-    many = [plan for plan in (plans.lists[index].many for index in lists) if plan is not None]
-    wide = np.repeat(np.array([each.wide for each in many], np.int64), size)
+    rules = [plan for plan in (plans.lists[index].many for index in lists) if plan is not None]
+    wide = np.repeat(np.array([each.wide for each in rules]), size)
     records = Records(edits, edits.begins[np.array(lists)].ravel(), wide, boundaries, plans.step)
     changes = changes_of(records, boundaries, has, ends)
-    for number, (index, each) in enumerate(zip(lists, many, strict=True)):
-        own = slice(number * size, number * size + size)
-        its = records.part(own.start, own.stop), changes.part(own.start, own.stop), has[own]
-        odd = each.change(edits, index, *its, given[number])
-        if odd.any():
-            _add_to_odd(plans, index, [(row, additions[row]) for row in np.flatnonzero(odd).tolist()], edits, tolerance)
+    start = 0
+    for _, some in groupby(rules, key=lambda each: each.rule):
+        own = slice(start, start + len(list(some)))
+        all_rows, start = slice(own.start * size, own.stop * size), own.stop
+        layouts = [plans.layout.lists[index] for index in lists[own]]
+        merge = Merge(
+            (np.array(lists[own])[:, None] * size + np.arange(size)).ravel(),
+            [value for each in given[own] for value in each],
+            has[all_rows],
+            np.repeat([each.lifetime for each in layouts], size),
+            np.repeat([each.kind == MIN for each in layouts], size),
+            records.part(all_rows.start, all_rows.stop),
+            changes.part(all_rows.start, all_rows.stop),
+        )
+        for place in np.flatnonzero(rules[own.start].change(edits, merge)).tolist():
+            number, row = divmod(place, size)
+            _add_to_odd(plans, lists[own.start + number], row, additions[row], edits, tolerance)
 
 
-def _add_to_odd(
-    plans: Plans, index: int, additions: Sequence[tuple[int, Addition]], edits: Edits, tolerance: int
-) -> None:
-    """Merge events into a list of some rows one by one."""
-    rows, made = [], []
-    for row, addition in additions:
-        changed = _changed(plans, index, addition, [None] * len(plans.hops), tolerance)
-        if changed is None:
-            _add_decoded(plans, index, addition, tolerance)
-        else:
-            rows.append(row)
-            made.append(changed)
-    if rows:
-        sizes = np.fromiter(map(len, made), np.int64, len(made))
-        edits.replace(index, np.array(rows), np.frombuffer(b"".join(made), np.uint8), sizes)
+def _add_to_odd(plans: Plans, index: int, row: int, addition: Addition, edits: Edits, tolerance: int) -> None:
+    """Merge an event into a list of a row by itself."""
+    made = _changed(plans, index, addition, [None] * len(plans.hops), tolerance)
+    if made is None:
+        _add_decoded(plans, index, addition, tolerance)
+    else:
+        which = np.array([index * edits.sizes.shape[1] + row])
+        edits.replace(which, np.frombuffer(made, np.uint8), np.array([len(made)]))
 
 
 def _add_decoded(plans: Plans, index: int, addition: Addition, tolerance: int) -> None:

@@ -56,6 +56,11 @@ class ListPlan:
             self.many = (ExtremesOfMany if extreme else CountsOfMany)(layout, step)
             self.size = self.one.size
 
+    @property
+    def rule(self) -> tuple[str, str]:
+        """Equal for lists that can be changed together."""
+        return ("", "") if self.many is None else self.many.rule
+
     def is_usual(self, data: bytes) -> bool:
         """Whether a stored list is whole and can be changed as it is stored."""
         if len(data) < LIST_HEAD.size or not self.size:
@@ -81,7 +86,8 @@ class Plans:
         hops: of the windows of lists, each once.
         lists: one for each list.
         numbers, others: the indices of the lists that are changed as they are stored, and of those that never are.
-        groups: the former by the ends of their windows.
+        groups: the former by the ends of their windows, those of one rule side by side.
+        columns: a list of numbers for each column and condition.
     """
 
     def __init__(self, layout: WindowLayout) -> None:
@@ -97,8 +103,12 @@ class Plans:
         self.others = frozenset(index for index, each in enumerate(layout.lists) if not each.columns)
         self.numbers = tuple(index for index, each in enumerate(layout.lists) if each.columns)
         self.groups: dict[int, list[int]] = {}
-        for index in self.numbers:
+        # those of one rule side by side
+        for index in sorted(self.numbers, key=lambda index: (self.lists[index].rule, index)):
             self.groups.setdefault(self.lists[index].group, []).append(index)
+        self.columns = {
+            (self.lists[index].column, self.lists[index].where): self.lists[index] for index in self.numbers
+        }
         self.hops = tuple(groups)
         self.fingerprint = layout.fingerprint
         self.ends = struct.Struct(f"<{len(self.lists)}I")

@@ -38,6 +38,13 @@ def decoded(layout: WindowLayout, data: bytes) -> WindowRow:
     return row
 
 
+def is_same(layout: WindowLayout, one: bytes, other: bytes) -> bool:
+    """Whether two rows are the same bytes, but for the signs of NaN, which are nobody's."""
+    if one == other:
+        return True
+    return len(one) == len(other) and content(decoded(layout, one)) == content(decoded(layout, other))
+
+
 @settings(max_examples=100 * SCALE)
 @given(numbers(), statements(span=200), st.integers(0, 2**32))
 def test_changed_as_it_is_stored_it_is_the_decoded_list_changed(layout, rows, seed):
@@ -54,7 +61,7 @@ def test_changed_as_it_is_stored_it_is_the_decoded_list_changed(layout, rows, se
         copy = one.copy()
         add_statements(layout, one, events, TOLERANCE)
         add_statements(layout, other, events, TOLERANCE)
-        assert encode_row(layout, one) == encode_row(layout, other)
+        assert is_same(layout, encode_row(layout, one), encode_row(layout, other))
         assert encode_row(layout, copy) == kept
         kept = encode_row(layout, one)
 
@@ -76,7 +83,7 @@ def test_many_rows_changed_at_once_are_each_changed(layout, given_rows, seed):
                 right = decoded(layout, kept[i])
                 add_statements(layout, right, some, TOLERANCE)
                 kept[i] = encode_row(layout, row)
-                assert kept[i] == encode_row(layout, right)
+                assert is_same(layout, kept[i], encode_row(layout, right))
 
 
 @pytest.mark.parametrize("many", [False, True])
