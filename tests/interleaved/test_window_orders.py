@@ -47,16 +47,37 @@ def go_back(w: World, operations: int) -> None:
     w.lose()
 
 
+def looked(w: World) -> Generator[None, None, Any]:
+    """A run that has read the log's end."""
+    run, before = w.run(), len(w.taken)
+    while len(w.taken) == before:
+        next(run)
+    return run
+
+
+def read_twice(w: World, late: Generator[None, None, Any], meanwhile: Generator[None, None, Any], back: int) -> None:
+    """A writer finds that it needs the epoch, and reads it with the record; the store goes back before it has the row.
+
+    Args:
+        w: the world.
+        late: the writer's work.
+        meanwhile: the work that is done before it reads again.
+        back: how many of the store's writes are left.
+    """
+    for _ in range(3):
+        next(late)  # before it reads; the record is read; the row is, and it is to be read again
+    finish(meanwhile)
+    next(late)  # epoch and record are read, the row is not
+    go_back(w, back)
+    finish(late)
+
+
 def record_of_another_epoch(w: World) -> None:
     """A writer reads the record; the store goes back; it begins a row by that record."""
     before = len(w.ops)
-    finish(w.put(write(w, 1)))
-    finish(w.run())
-    late = w.put(write(w, 2))
-    next(late)  # before it reads
-    next(late)  # epoch and record are read, the row is not
-    go_back(w, before)
-    finish(late)
+    write(w, 1)  # its writer is killed
+    run = looked(w)
+    read_twice(w, w.put(write(w, 2)), run, before)
 
 
 def folded_by_a_record_of_another_epoch(w: World) -> None:
@@ -65,12 +86,8 @@ def folded_by_a_record_of_another_epoch(w: World) -> None:
     write(w, 2)  # its writer is killed
     finish(w.put(write(w, 3)))
     before = len(w.ops)
-    finish(w.run())
-    late = w.put(write(w, 4))
-    next(late)
-    next(late)
-    go_back(w, before)
-    finish(late)
+    run = looked(w)
+    read_twice(w, w.put(write(w, 4)), run, before)
 
 
 def listed_by_a_run_that_lost_its_lease(w: World) -> None:

@@ -303,6 +303,8 @@ class World:
             yield
             if isinstance(request, asks.Read):
                 answer = yield from self.read(request.keys)
+                if not request.epoch:
+                    answer = answer._replace(epoch=None)
             elif isinstance(request, asks.SwapAll):
                 answer = yield from self.swap_all(request.swaps)
             elif isinstance(request, asks.Rebuild):

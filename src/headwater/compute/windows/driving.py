@@ -96,8 +96,8 @@ class Driver:
 
     def _answer(self, request: Any) -> Any:
         match request:
-            case asks.Read(keys):
-                return self._read(keys)
+            case asks.Read():
+                return self._read(request)
             case asks.SwapAll(swaps):
                 return self._swap(swaps)
             case asks.WriteRecord():
@@ -137,10 +137,10 @@ class Driver:
 
     # the online store
 
-    def _read(self, keys: Sequence[bytes]) -> asks.Snapshot:
-        online = self.context.online
+    def _read(self, request: asks.Read) -> asks.Snapshot:
+        online, keys = self.context.online, request.keys
         # read before the record and the rows: what came between is found by the compare
-        epoch = online.epoch(self._token)
+        epoch = online.epoch(self._token) if request.epoch else None
         self._stored, *rows = online.multi_get([self._record, *keys])
         decoded = self._decoded(keys, rows)
         if isinstance(self._stored, Parted):

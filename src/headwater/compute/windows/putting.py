@@ -55,9 +55,11 @@ def put(version: Version, batches: Mapping[bytes, Batch]) -> Work[PutReport]:
 
 def _put(version: Version, batches: Mapping[bytes, Batch], report: PutReport) -> Work[None]:
     waiting = list(batches)
+    # which most puts have no use for: of stores with replicas a round trip
+    epoch = False
     for _ in range(version.tries):
-        snapshot: Snapshot = yield Read(waiting)
-        merges = []
+        snapshot: Snapshot = yield Read(waiting, epoch)
+        merges, again = list[_Merge](), list[bytes]()
         for key in waiting:
             row, (record, speaks) = snapshot.rows[key], snapshot.record_of(key)
             if record is None or not record.fill or isinstance(row, DamagedRow):
@@ -70,14 +72,19 @@ def _put(version: Version, batches: Mapping[bytes, Batch], report: PutReport) ->
                     continue
                 record = record._replace(low=0)
             merge = _merge(version, batches[key], key, record, row, report)
-            if merge is not None:
+            if merge is None:
+                continue
+            if merge.needs_epoch(version) and not epoch:
+                again.append(key)
+            else:
                 merges.append(merge)
         swaps: list[Swap] = yield from _swaps(version, merges, snapshot.epoch)
         done: list[bool] = (yield SwapAll(swaps)) if swaps else []
         report.applied |= {swap.key for swap, each in zip(swaps, done, strict=True) if each}
-        waiting = [swap.key for swap, each in zip(swaps, done, strict=True) if not each]
+        waiting = again + [swap.key for swap, each in zip(swaps, done, strict=True) if not each]
         if not waiting:
             break
+        epoch = epoch or bool(again)
     report.left |= set(waiting)
 
 
@@ -91,6 +98,10 @@ class _Merge(msgspec.Struct, gc=False):
     missing: bool
     low: int
     """Up to where the row has all batches of the log, by the record."""
+
+    def needs_epoch(self, version: Version) -> bool:
+        """Whether its put holds only within the epoch in which the record was read: it begins a row, or folds one."""
+        return self.missing or len(self.base.listed) >= version.most_listed
 
 
 def _merge(

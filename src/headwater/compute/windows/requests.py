@@ -88,16 +88,22 @@ class DamagedRow(NamedTuple):
 
 
 class Read(NamedTuple):
-    """The epoch, the record and the rows of keys. Answer: `Snapshot`."""
+    """The epoch, the record and the rows of keys. Answer: `Snapshot`.
+
+    Attributes:
+        keys: of the rows.
+        epoch: whether the epoch is read; else it is None.
+    """
 
     keys: Sequence[bytes] = ()
+    epoch: bool = True
 
 
 class Snapshot(NamedTuple):
     """The answer of `Read`.
 
     Attributes:
-        epoch: of the store.
+        epoch: of the store; None where it was not asked for.
         record: the fill record; of a store of several parts that of all of them, where no keys were asked for.
         rows: key → its row.
         parts: of a store of several parts, key → the record of its part.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +15,24 @@ from headwater.planning.windows.values import stored_form
 from headwater.testing import window_strategies
 from headwater.testing.oracle import value_order
 from headwater.testing.window_oracle import Statement, WindowAnswer, WindowRequest, agrees, window_answer
-from headwater.types import Array, Bool, DType, Float64, Int64, Status, String
+from headwater.types import Array, Bool, Date, DType, Float32, Float64, Int32, Int64, Status, String, Timestamp
 
 KEY = ("k",)
 COLUMNS: dict[str, DType] = {"x": Float64, "n": Int64, "s": String, "b": Bool, "a": Array(Int64)}
 POSITIVE = "n > 0"
 CONDITIONS = {POSITIVE: lambda values: values["n"] is not None and values["n"] > 0}
+NAN, INF = float("nan"), float("inf")
+SPECIAL: dict[str, list[Any]] = {
+    "x": [None, NAN, INF, -INF, 0.0, -0.0, 5e-324, -1.7e308, 1.7e308, 1.5],
+    "n": [None, 2**63 - 1, -(2**63), 2**62, -(2**62), 0, -1, 3],
+    "f": [None, NAN, INF, -INF, 0.0, -0.0, 1e-45, 3.4e38, 0.5],
+    "i": [None, 2**31 - 1, -(2**31), 7],
+    "b": [None, True, False],
+    "t": [None, -(2**62), 2**62, 0],
+    "d": [None, -(2**20), 2**20],
+}
+"""Of each column what sums, extremes and their bytes treat in a way of its own; the dtypes are those of `NUMBERS`."""
+NUMBERS: dict[str, DType] = {"x": Float64, "n": Int64, "f": Float32, "i": Int32, "b": Bool, "t": Timestamp, "d": Date}
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "x": st.none()
     | st.sampled_from([0.0, -0.0, 1.5, -2.0, float("nan"), float("inf"), float("-inf"), 1e18, 1e308])
@@ -116,3 +129,32 @@ def is_right(right: Right, value: Any) -> bool:
     if value.value is None or right.answer.value is None:
         return value_order(value.value) == value_order(right.answer.value)
     return agrees(right.answer, value.value)
+
+
+def events_of_rows(r: random.Random, rows: int, rounds: int, span: int) -> list[list[WindowEvent | None]]:
+    """For each of some rounds an event of each of some rows, or none, with values of `SPECIAL`.
+
+    Some are late, older than all, from the future, or at one instant with others. In a round, neighbours have special
+    values of all kinds beside ordinary ones; the first and the last ones of a row are special.
+    """
+    kinds = r.choices(["next", "same", "late", "oldest", "future"], [4, 1, 1, 1, 1], k=r.randint(1, 6))
+    made: list[list[WindowEvent | None]] = []
+    now = 0
+    for number in range(rounds):
+        now += r.choice([1, 1, 3, span // 4, span])
+        events: list[WindowEvent | None] = []
+        for row in range(rows):
+            at = {
+                "next": now + row % 3,
+                "same": now,
+                "late": now - r.randrange(span),
+                "oldest": -2 * span,
+                "future": now + r.randrange(span),
+            }[r.choice(kinds)]
+            special = number in (0, rounds - 1) or r.random() < 0.5
+            values = {name: r.choice(some) if special else some[-1] for name, some in SPECIAL.items()}
+            stored = {name: stored_form(NUMBERS[name], value) for name, value in values.items()}
+            event = WindowEvent(at, at + r.choice([0, 0, 2, span]), True, number * rows + row + 1, stored)
+            events.append(None if r.random() < 0.1 else event)
+        made.append(events)
+    return made

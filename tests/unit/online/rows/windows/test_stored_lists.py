@@ -1,6 +1,7 @@
 """Lists of numbers changed as they are stored, against the same changes of the decoded lists."""
 
 import random
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -8,15 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headwater.definitions.aggregation import Aggregation
+from headwater.online.rows.values import Damaged
 from headwater.online.rows.windows import stored_events, stored_lists
 from headwater.online.rows.windows.codec import decode_row, encode_row
-from headwater.online.rows.windows.row import WindowRow, add_statements, add_to_each, blank_row
+from headwater.online.rows.windows.codec_of_many import decode_rows
+from headwater.online.rows.windows.row import WindowRow, add_statements, add_to_each, blank_row, empty
 from headwater.online.rows.windows.selectable import ends_of
 from headwater.planning.windows.layout import WindowLayout, window_layout
 from headwater.planning.windows.rule import floor_to
 from headwater.testing import SCALE
 from headwater.types import Bool, Date, Float32, Float64, Int32, Int64, Timestamp
-from tests.unit.online.rows.windows.drawn import COLUMNS, aggregations, event_of, statements
+from tests.unit.online.rows.windows.drawn import COLUMNS, aggregations, event_of, events_of_rows, statements
+from tests.unit.online.rows.windows.drawn import NUMBERS as SPECIAL_COLUMNS
 from tests.unit.online.rows.windows.test_codec import content
 from tests.unit.online.rows.windows.test_rows import TOLERANCE, at
 
@@ -84,6 +88,93 @@ def test_many_rows_changed_at_once_are_each_changed(layout, given_rows, seed):
                 add_statements(layout, right, some, TOLERANCE)
                 kept[i] = encode_row(layout, row)
                 assert is_same(layout, kept[i], encode_row(layout, right))
+
+
+@st.composite
+def number_layouts(draw: Any) -> WindowLayout:
+    """Lists of every kind over columns of every dtype of numbers, some of whose windows begin alike."""
+    functions = draw(st.lists(st.sampled_from(NUMBERS_OF), min_size=1, max_size=6, unique=True))
+    windows = draw(
+        st.lists(st.sampled_from([(1, 7), (5, 40), (7, 50), (10, 10), None]), min_size=1, max_size=3, unique=True)
+    )
+    made = []
+    for function, column in functions:
+        for window in windows:
+            options = {} if window is None else {"hop": timedelta(microseconds=window[0])}
+            width = None if window is None else timedelta(microseconds=window[1])
+            made.append(Aggregation(column, function, width, name=f"f{len(made)}", **options))
+    return window_layout(made, SPECIAL_COLUMNS)
+
+
+NUMBERS_OF = [
+    (function, column)
+    for column, dtype in SPECIAL_COLUMNS.items()
+    for function in ("count", "sum", "mean", "min", "max", "var_pop")
+    if dtype.name not in ("timestamp", "date") or function in ("count", "min", "max")
+]
+
+
+@settings(max_examples=30 * SCALE)
+@given(number_layouts(), st.integers(1, 5), st.integers(0, 2**32))
+def test_special_values_in_many_rows_at_once(layout, rounds, seed):
+    kept = [encode_row(layout, blank_row(layout))] * 40
+    plain = kept
+    for events in events_of_rows(random.Random(seed), 40, rounds, 100):
+        due = [(i, event) for i, event in enumerate(events) if event is not None]
+        together = list(zip(decode_rows(layout, [kept[i] for i, _ in due]), [[e] for _, e in due], strict=True))
+        add_to_each(layout, together, TOLERANCE)
+        kept, plain = kept.copy(), plain.copy()
+        for (i, event), (row, _) in zip(due, together, strict=True):
+            right = decoded(layout, plain[i])
+            add_statements(layout, right, [event], TOLERANCE)
+            kept[i], plain[i] = encode_row(layout, row), encode_row(layout, right)
+            assert is_same(layout, kept[i], plain[i])
+
+
+@settings(max_examples=20 * SCALE)
+@given(number_layouts(), st.integers(1, 4), st.integers(0, 2**32))
+def test_several_events_of_many_rows_at_once(layout, size, seed):
+    rounds = events_of_rows(random.Random(seed), 40, 4, 100)
+    kept = [encode_row(layout, blank_row(layout))] * 40
+    for start in range(0, len(rounds), size):
+        some = [[e for e in events if e is not None] for events in zip(*rounds[start : start + size], strict=True)]
+        rows, right = decode_rows(layout, kept), [decoded(layout, data) for data in kept]
+        add_to_each(layout, list(zip(rows, some, strict=True)), TOLERANCE)
+        for row, events in zip(right, some, strict=True):
+            add_statements(layout, row, events, TOLERANCE)
+        kept = [encode_row(layout, row) for row in rows]
+        assert all(is_same(layout, one, encode_row(layout, other)) for one, other in zip(kept, right, strict=True))
+
+
+@settings(max_examples=60 * SCALE)
+@given(numbers(), statements(span=200, ids=True), st.integers(0, 2**32))
+def test_many_rows_decoded_at_once_are_each_decoded(layout, rows, seed):
+    r = random.Random(seed)
+    stored = []
+    for number in range(20):
+        row = blank_row(layout, fill=number, applied_through=r.randrange(3), known_through=r.randrange(-5, 5))
+        if r.random() < 0.3:
+            empty(row, r.randrange(-9, 9), r.randrange(9))
+        add_statements(layout, row, [event_of(each) for each in rows[: r.randrange(len(rows) + 1)]], TOLERANCE)
+        row.sequence, row.run, row.rebuild = r.randrange(1, 1 << 48), number % 3, r.random() < 0.2
+        row.listed = frozenset(range(4, 4 + r.choice([0, 0, 2])))
+        data = bytearray(encode_row(layout, row, key=b"a long key" if r.random() < 0.1 else None))
+        if r.random() < 0.3:
+            data[r.randrange(len(data))] ^= 1 << r.randrange(8)
+        if r.random() < 0.1:
+            del data[r.randrange(len(data)) :]
+        stored.append(bytes(data))
+    if r.random() < 0.5:
+        stored = [data for data in stored if len(data) % 8 == 0 and len(data) >= 64]
+    for data, made in zip(stored, decode_rows(layout, stored), strict=True):
+        try:
+            right = decode_row(layout, data)
+        except Damaged as bad:
+            assert isinstance(made, Damaged) and str(made) == str(bad)
+        else:
+            assert isinstance(made, WindowRow)
+            assert encode_row(layout, made) == encode_row(layout, right)
+            assert content(made) == content(right)
 
 
 @pytest.mark.parametrize("many", [False, True])
