@@ -145,6 +145,11 @@ class StoredLists(msgspec.Struct, gc=False):
     parts: list[bytes] | None = None
     decoded: dict[int, RowList] | None = None
 
+    @staticmethod
+    def of_parts(plans: Plans, parts: list[bytes]) -> StoredLists:
+        """Lists of which each has its own bytes."""
+        return StoredLists(plans, b"", 0, b"", parts)
+
     def __len__(self) -> int:
         return len(self.plans.lists)
 

@@ -62,7 +62,7 @@ def put_events(layout: WindowLayout, rows: Sequence[WindowRow], statements: Stat
     ids = tables_of_ids(layout, events) if statements.ids is not None else [b""] * len(rows)
     facts = events.newest_event.tolist(), events.newest_known.tolist(), ids
     for row, newest, known, table, *parts in zip(rows, *facts, *lists, strict=True):
-        row.lists = StoredLists(plans, parts, {})
+        row.lists = StoredLists.of_parts(plans, parts)
         row.newest_event, row.newest_known, row.packed_ids = newest, known, table
 
 
