@@ -25,7 +25,7 @@ NAN, INF = float("nan"), float("inf")
 SPECIAL: dict[str, list[Any]] = {
     "x": [None, NAN, INF, -INF, 0.0, -0.0, 5e-324, -1.7e308, 1.7e308, 1.5],
     "n": [None, 2**63 - 1, -(2**63), 2**62, -(2**62), 0, -1, 3],
-    "f": [None, NAN, INF, -INF, 0.0, -0.0, 1e-45, 3.4e38, 0.5],
+    "f": [None, NAN, INF, -INF, 0.0, -0.0, 2.0**-149, (2 - 2.0**-23) * 2.0**127, 0.5],
     "i": [None, 2**31 - 1, -(2**31), 7],
     "b": [None, True, False],
     "t": [None, -(2**62), 2**62, 0],
