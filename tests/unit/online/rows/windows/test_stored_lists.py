@@ -176,7 +176,7 @@ def test_many_rows_decoded_at_once_are_each_decoded(layout, rows, seed):
             assert isinstance(made, Damaged) and str(made) == str(bad)
         else:
             assert isinstance(made, WindowRow)
-            assert encode_row(layout, made) == encode_row(layout, right)
+            assert made.lists.split() == right.lists.split()
             assert content(made) == content(right)
 
 
