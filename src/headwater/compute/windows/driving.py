@@ -9,6 +9,7 @@ from headwater.clock import duration_micros
 from headwater.compute.context import StoreContext
 from headwater.compute.windows import requests as asks
 from headwater.compute.windows.history import WindowHistory
+from headwater.compute.windows.putting import AT_ONCE
 from headwater.compute.windows.statements import Statements
 from headwater.online.base import Change
 from headwater.online.meta import (
@@ -173,8 +174,12 @@ class Driver:
     def _swap(self, swaps: Sequence[asks.Swap]) -> list[bool]:
         done = [False] * len(swaps)
         layout, long = self.version.layout, self.statements.long
+        calls = []
         for within in {swap.epoch for swap in swaps}:
-            mine = [i for i, swap in enumerate(swaps) if swap.epoch == within]
+            some = [i for i, swap in enumerate(swaps) if swap.epoch == within]
+            calls += [(within, some[start : start + AT_ONCE]) for start in range(0, len(some), AT_ONCE)]
+        for within, mine in calls:
+            # few at once: `until` is asked for again, and few encoded rows are held
             those = [swaps[i] for i in mine]
             changes: list[Change] = [
                 (each.key, each.sequence, encode_row(layout, each.row, key=long.get(each.key))) for each in those

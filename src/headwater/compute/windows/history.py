@@ -44,7 +44,7 @@ class _Part(NamedTuple):
 
     keys: frozenset[bytes]
     through: int
-    rows: pa.Table
+    rows: rebuilding.Keyed
 
 
 class WindowHistory:
@@ -214,10 +214,12 @@ class WindowHistory:
                 events = self._events(
                     through, keys=self._key_table(request.keys), source=None, log=(part.through, through)
                 )
-                rows = pa.concat_tables([rows, self._rebuilder.rows.table(events)], promote_options="default")
+                rows = self._rebuilder.keyed(
+                    pa.concat_tables([rows.rows, self._rebuilder.rows.table(events)], promote_options="default")
+                )
         else:
             given = self._rows_of(self._key_table(request.keys), request.source, through)
-            rows = self._rebuilder.rows.table(given)
+            rows = self._rebuilder.keyed(self._rebuilder.rows.table(given))
         deletes: dict[bytes, tuple[int, int]] = {}
         for key, delete in self._deletes(0, through, set(request.keys)):
             assert delete.delete is not None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -68,6 +68,20 @@ MOST_KEYS = 10_000
 """Keys that are rebuilt together at most."""
 
 
+class Keyed(NamedTuple):
+    """Rows of events, and whose they are.
+
+    Attributes:
+        rows: as `EventRows` has them.
+        numbers: of each the number of its key.
+        stored: what the rows of keys are stored under, by number.
+    """
+
+    rows: pa.Table
+    numbers: Ints
+    stored: list[bytes]
+
+
 class Rebuilder:
     """Rebuilds rows from tables of the rows of log and source.
 
@@ -85,11 +99,11 @@ class Rebuilder:
         stored = self._statements.stored_keys(keys)
         return numbers, [key for key in stored if key is not None]
 
-    def divided(self, rows: pa.Table) -> Iterator[tuple[list[bytes], pa.Table]]:
+    def divided(self, rows: pa.Table) -> Iterator[tuple[list[bytes], Keyed]]:
         """The rows of no more keys than are rebuilt together, with these keys, ascending."""
         numbers, stored = self.numbered(rows)
         if len(stored) <= MOST_KEYS:
-            yield sorted(stored), rows
+            yield sorted(stored), Keyed(rows, numbers, stored)
             return
         order = sorted(range(len(stored)), key=stored.__getitem__)
         place = np.empty(len(stored), np.int64)
@@ -97,26 +111,30 @@ class Rebuilder:
         piece = (place // MOST_KEYS)[numbers]
         rows, ends = rows.take(pa.array(np.argsort(piece, kind="stable"))), np.cumsum(np.bincount(piece)).tolist()
         for i, (start, end) in enumerate(pairwise([0, *ends])):
-            yield [stored[key] for key in order[i * MOST_KEYS : (i + 1) * MOST_KEYS]], rows.slice(start, end - start)
+            own = rows.slice(start, end - start)
+            yield [stored[key] for key in order[i * MOST_KEYS : (i + 1) * MOST_KEYS]], self.keyed(own)
+
+    def keyed(self, rows: pa.Table) -> Keyed:
+        """Rows with their keys."""
+        return Keyed(rows, *self.numbered(rows))
 
     def rebuilt(
-        self, version: Version, request: Rebuild, rows: pa.Table, deletes: Mapping[bytes, tuple[int, int]]
+        self, version: Version, request: Rebuild, given: Keyed, deletes: Mapping[bytes, tuple[int, int]]
     ) -> dict[bytes, WindowRow]:
         """The rows of keys.
 
         Args:
             version: the version.
             request: which keys, and up to where.
-            rows: of log and source, of these keys and perhaps of others.
+            given: rows of log and source, of these keys and perhaps of others.
             deletes: as `rebuilt_rows` takes them.
         """
-        numbers, stored = self.numbered(rows)
+        rows, numbers, stored = given
         place = {key: i for i, key in enumerate(request.keys)}
         key = np.array([place.get(each, -1) for each in stored], np.int64)[numbers]
         if len(key) and int(key.min()) < 0:
             rows, key = rows.filter(pa.array(key >= 0)), key[key >= 0]
-        given, arrival = self._arrays(rows, key)
-        return rebuilt_rows(version, request, given, arrival, deletes)
+        return rebuilt_rows(version, request, *self._arrays(rows, key), deletes)
 
     def _arrays(self, rows: pa.Table, key: Ints) -> tuple[arrays.Statements, Ints]:
         view, layout = self._statements.view, self._statements.layout
