@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _NULL, _PRESENT, _NOT_FOUND = (STATUSES.index(status) for status in (Status.NULL, Status.PRESENT, Status.NOT_FOUND))
 _LEAST, _MOST = 65_536, 200
 """Rows of a block at least, and how many blocks there are about at most."""
+_WAITING, _WAITING_SHARE = 24 << 20, 8
+"""Bytes of answers that wait for more at most, and their share of the budget: few rows are dealt as slowly as many."""
 
 
 class Gathered:
@@ -55,6 +57,8 @@ class Gathered:
         status = [(f"s{i}", pa.int8()) for i in self._kept.values()]
         self._schema = pa.schema([("place", pa.int64()), ("event", pa.int64()), *values, *status])
         self._dealt = Dealt(self._schema, folder, budget, -(-size // self._block))
+        self._waiting: list[pa.RecordBatch] = []
+        self._most = min(_WAITING, budget // _WAITING_SHARE)
 
     def put(self, rows: Ints, answer: PartAnswer) -> None:
         """Take the answer of a part.
@@ -72,13 +76,22 @@ class Gathered:
                 statuses[i] = status
             form = feature.dtype.numpy
             values.append(found.arrow() if form is None else found.values.astype(form, copy=False))
-        places = rows[answer.rows]
-        block = places // self._block
-        columns = [places - block * self._block, answer.newest, *values, *(statuses[i] for i in self._kept.values())]
-        self._dealt.add(pa.RecordBatch.from_arrays([pa.array(each) for each in columns], schema=self._schema), block)
+        columns = [rows[answer.rows], answer.newest, *values, *(statuses[i] for i in self._kept.values())]
+        self._waiting.append(pa.RecordBatch.from_arrays([pa.array(each) for each in columns], schema=self._schema))
+        if sum(batch.nbytes for batch in self._waiting) > self._most:
+            self._deal()
+
+    def _deal(self) -> None:
+        """Deal the answers that wait."""
+        for batch in pa.Table.from_batches(self._waiting, self._schema).combine_chunks().to_batches():
+            places = batch.column(0).to_numpy()
+            block = places // self._block
+            self._dealt.add(batch.set_column(0, "place", pa.array(places - block * self._block)), block)
+        self._waiting = []
 
     def batches(self) -> Iterator[dict[str, pa.Array]]:
         """event, and for each feature f… and its status s…, of so many rows after the other; once."""
+        self._deal()
         self._dealt.finish()
         for number, first in enumerate(range(0, self._size, self._block)):
             size = min(self._block, self._size - first)
@@ -88,6 +101,7 @@ class Gathered:
 
     def close(self) -> None:
         """Let go of all answers."""
+        self._waiting = []
         self._dealt.close()
 
     def _columns(self, given: pa.Table, size: int) -> dict[str, pa.Array]:
