@@ -310,11 +310,14 @@ def _answered(
     with ThreadPoolExecutor(at_once, "headwater-windows") as threads:
         waiting: deque[tuple[_Part, Future[PartAnswer | None]]] = deque()
         for part in parts:
-            most = 0 if part.large or (waiting and waiting[-1][0].large) else at_once - 1
-            while len(waiting) > most:
+            while len(waiting) > (0 if part.large else at_once - 1):
                 first, answer = waiting.popleft()
                 yield first, answer.result()
-            waiting.append((part, threads.submit(function, part)))
+            if part.large:
+                # on this thread: the heaps of others keep what is freed, a fifth more with a few keys of very many events
+                yield part, function(part)
+            else:
+                waiting.append((part, threads.submit(function, part)))
         for first, answer in waiting:
             yield first, answer.result()
 
