@@ -314,7 +314,7 @@ def _answered(
                 first, answer = waiting.popleft()
                 yield first, answer.result()
             if part.large:
-                # on this thread: the heaps of others keep what is freed, a fifth more with a few keys of very many events
+                # on this thread: the heaps of others keep what is freed, a fifth more for one hot key
                 yield part, function(part)
             else:
                 waiting.append((part, threads.submit(function, part)))
