@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from headwater.clock import EPOCH
 from headwater.errors import ChangeRefused, FeatureViewNotFound, brief, nearest
 from headwater.planning.advance import advance
-from headwater.planning.catching_up import Watermarks, behind, unreadable
+from headwater.planning.catching_up import RETIRED_ROWS, Watermarks, behind, unreadable
 from headwater.planning.dependencies import in_order
 from headwater.planning.differences import Bump
 from headwater.planning.numbering import base_of, next_version
@@ -284,9 +285,14 @@ def first_write(snapshot: RegistrySnapshot, view: str) -> tuple[Stage, ...]:
     return () if snapshot.view(view).written else (Stage(Action.WRITE, Kind.VIEW, view),)
 
 
-def go_live(snapshot: RegistrySnapshot, marks: Watermarks) -> GoingLive:
+def go_live(snapshot: RegistrySnapshot, marks: Watermarks, now: datetime = EPOCH) -> GoingLive:
     """What is materialized as far as the live version now: views that go live by themselves, other versions that have
     caught up, then the services that wait for them.
+
+    Args:
+        snapshot: the registry.
+        marks: how far versions are materialized.
+        now: of versions that were retired so long before that their rows were removed, nothing is said.
     """
     stages: list[Stage] = []
     reasons: dict[tuple[Kind, str], str] = {}
@@ -305,7 +311,7 @@ def go_live(snapshot: RegistrySnapshot, marks: Watermarks) -> GoingLive:
             stages.append(stage)
             after = advance(after, [stage], now=EPOCH)
         if kind is not Kind.SERVICE:
-            caught_up = tuple(_caught_up(after, marks, names))
+            caught_up = tuple(_caught_up(after, marks, names, now))
             stages += caught_up
             after = advance(after, caught_up, now=EPOCH)
     stages += superseded(after)
@@ -329,15 +335,21 @@ def computed_in_order(snapshot: RegistrySnapshot) -> list[str]:
     return in_order(snapshot.on_demand, reads)
 
 
-def _caught_up(snapshot: RegistrySnapshot, marks: Watermarks, names: Iterable[str]) -> Iterator[Stage]:
-    """Versions that are not live and are materialized as far as the live one now, or hold no rows any more."""
+def _caught_up(snapshot: RegistrySnapshot, marks: Watermarks, names: Iterable[str], now: datetime) -> Iterator[Stage]:
+    """Versions that are not live and are materialized as far as the live one now, or hold no rows any more.
+
+    The rows of those that were retired a moment ago are still read; no run fills them again.
+    """
     for name in names:
         record = snapshot.any_view(name)
         kind = Kind.VIEW if name in snapshot.views else Kind.ON_DEMAND
-        for version in record.active:
+        for version in record.versions.values():
+            retired = version.retired_at is not None
+            if version.retired_at is not None and (kind is Kind.ON_DEMAND or version.retired_at + RETIRED_ROWS <= now):
+                continue
             if version.caught_up and version.version != record.live and unreadable(snapshot, record, version, marks):
                 yield Stage(Action.LOSE_ROWS, kind, name, version.version, base=record.live)
-            elif not (version.caught_up or _never(version, marks) or behind(snapshot, version, marks)):
+            elif not (retired or version.caught_up or _never(version, marks) or behind(snapshot, version, marks)):
                 yield Stage(Action.CATCH_UP, kind, name, version.version, base=record.live)
 
 

@@ -87,7 +87,7 @@ class FeatureVersionManager(OfOneProcess):
         found: list[GoingLive] = []
 
         def stages(snapshot: RegistrySnapshot) -> tuple[Stage, ...]:
-            found.append(pointers.go_live(snapshot, watermarks))
+            found.append(pointers.go_live(snapshot, watermarks, now))
             return found[-1].stages
 
         self._run("go live", now, stages)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headwater.clock import to_micros
+from headwater.clock import MIN_MICROS, to_micros
 from headwater.compute.context import StoreContext
 from headwater.errors import (
     ChangeRefused,
@@ -13,7 +13,12 @@ from headwater.planning.snapshot import RegistrySnapshot
 
 
 def rows_until(request: ResolvedRequest) -> int | None:
-    """When the rows of a version that is read may go (microseconds): the first of them that was retired."""
+    """When the rows of a version that is read may go (microseconds): the first of them that was retired.
+
+    Those of a retired version that the online store has lost have gone already: no run fills it again.
+    """
+    if any(view.definition.retired_at is not None and not view.definition.caught_up for view in request.views):
+        return MIN_MICROS
     parts: tuple[ResolvedView | ResolvedFunction, ...] = (*request.views, *request.functions)
     retired = [part.definition.retired_at for part in parts if part.definition.retired_at is not None]
     return to_micros(min(retired) + RETIRED_ROWS) if retired else None

@@ -316,10 +316,10 @@ class PreparedReader(forks.OfOneProcess):
         if consistency is not None or session is not None or deadline is not None or self._level is not None:
             level = self._level if consistency is None else level_of(context.online, consistency)
             ask = ask_of(context, level, session, deadline)
-        if self._lost:
-            raise ChangeRefused(rows_lost(self._lost))
         if self._ends is not None and context.now() >= self._ends:
             check_active(context, self._snapshot, self._reader.request)
+        if self._lost:
+            raise ChangeRefused(rows_lost(self._lost))
         if now is None:
             at, ahead = context.now(), AHEAD if session is None else ANY_TIME
         else:

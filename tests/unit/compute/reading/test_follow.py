@@ -175,6 +175,33 @@ def test_a_service_does_not_read_a_version_whose_rows_are_lost(bench: Bench) -> 
         assert again.read(["A"]).to_dict()["temp"] == [1.0]
 
 
+@pytest.mark.parametrize("features", ["model@1.0.0", ["us@1.0.0:temp"]], ids=["service", "view"])
+def test_a_retired_version_whose_rows_are_lost_is_not_read(bench: Bench, features: Any) -> None:
+    """Its rows stay for a while after it was retired; no run fills it again after a flush."""
+    bench.rows["us"] = [{"airport": "A", "at": T0, "temp": 1.0, "wind": 2.0}]
+    columns = [hw.Feature("temp", hw.Float64, default=-1.0)]
+    bench.apply(AIRPORT, made := hw.FeatureView("us", entity=AIRPORT, source=view("us").source, features=columns))
+    bench.apply(hw.FeatureService("model", ["us:temp"]))
+    bench.materialize()
+    reader = bench.reader(features)
+    columns = [hw.Feature("temp", hw.Float64, column="wind", default=-1.0)]
+    changed = hw.FeatureView("us", entity=AIRPORT, source=made.source, features=columns)
+    bench.apply(changed, hw.FeatureService("model", [changed]))
+    bench.materialize()
+    marks = bench.context.watermarks(bench.registry.refresh())
+    for name in ("us", "model"):
+        bench.context.versions.promote(name, "2.0.0", watermarks=marks, now=bench.at)
+    bench.context.versions.retire("model", "1.0.0", now=bench.at)
+    bench.context.versions.retire("us", "1.0.0", now=bench.at)
+    reader.refresh()
+    assert reader.read(["A"]).to_dict()["temp"] == [1.0]
+    bench.context.online.delete([key for key, _ in bench.context.online.scan(b"")])
+    bench.materialize()
+    reader.refresh()
+    with pytest.raises(ChangeRefused, match=r"'us@?.*1\.0\.0.* is retired"):
+        reader.read(["A"])
+
+
 def test_a_service_is_not_promoted_onto_a_version_without_rows(bench: Bench) -> None:
     """Also where it was live once, by force."""
     bench.rows["us"] = [{"airport": "A", "at": T0, "temp": 1.0, "wind": 2.0}]
