@@ -252,7 +252,7 @@ def _distinct(values: Sequence[Any], most: int) -> int:
 
 def _quantile(values: Sequence[Any], q: float) -> float:
     middles = sorted((_middle(float(value)) for value in values), key=value_order)
-    return middles[max(1, math.ceil(Fraction(repr(q)) * len(middles))) - 1]
+    return middles[max(1, math.ceil(q * len(middles))) - 1]
 
 
 def _middle(number: float) -> float:

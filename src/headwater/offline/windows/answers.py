@@ -16,7 +16,7 @@ from headwater.offline.windows.lists import NONE
 from headwater.offline.windows.subsets import Rows, Subset
 from headwater.planning.windows.columns import Column, numbers_to_arrow
 from headwater.planning.windows.layout import ListLayout, WindowFeature
-from headwater.planning.windows.quantile_bins import midpoint, ranks_of
+from headwater.planning.windows.quantile_bins import midpoint
 from headwater.types import DType
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def _quantiles(feature: WindowFeature, subset: Subset, rows: Rows, counts: Ints)
     if not some.any():
         return FeatureAnswer(feature.dtype, np.zeros(len(rows)), some)
     hits = rows.hits(subset.runs, feature.window)
-    rank = ranks_of(feature.q, counts)
+    rank = np.maximum(1, np.ceil(feature.q * counts).astype(np.int64))
     codes, inverse = np.unique(subset.ranks.of(hits, rank), return_inverse=True)
     middles = np.array([midpoint(int(code)) for code in codes])
     return _plain(feature, middles[inverse.reshape(-1)], some)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import math
 import sys
-from fractions import Fraction
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,23 +57,8 @@ def midpoint(code: int) -> float:
 
 
 def rank_of(q: float, count: int) -> int:
-    """Which of `count` values in ascending order is the quantile, from 1: max(1, ceil(q · n)), q as it was written.
-
-    The double of 0.07 is a little more than 7/100, and a product of doubles is rounded: that gave the eighth of 100.
-    """
-    numerator, denominator = _written(q)
-    return max(1, -(-numerator * count // denominator))
-
-
-def ranks_of(q: float, counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """`rank_of` each number of values."""
-    numbers, places = np.unique(counts, return_inverse=True)
-    return np.array([rank_of(q, number) for number in numbers.tolist()], np.int64)[places.reshape(counts.shape)]
-
-
-@lru_cache(maxsize=1024)
-def _written(q: float) -> tuple[int, int]:
-    return Fraction(repr(float(q))).as_integer_ratio()
+    """Which of `count` values in ascending order is the quantile, from 1: max(1, ceil(q · n)) in doubles."""
+    return max(1, math.ceil(q * count))
 
 
 def bins_of(numbers: NDArray[Any]) -> NDArray[np.int64]:
