@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
@@ -12,7 +11,6 @@ import msgspec
 
 from headwater import forks
 from headwater.deferred import deferred
-from headwater.online.fetching.pacing import Pace
 
 if TYPE_CHECKING:
     import asyncio
@@ -27,12 +25,6 @@ MOST_KEYS = 512
 
 _SMALL = 16
 """Keys up to which a read shares those that others ask for as well."""
-
-_MANY = 64
-"""Keys of small reads that are worth a round trip of their own."""
-
-_HELD = 0.005
-"""Seconds after which reads that wait for a round trip to come back have one of their own all the same."""
 
 _LOOK = 0.1
 """Seconds after which a read that waits for another's round trip looks whether that is under way."""
@@ -144,13 +136,6 @@ class _LoopTurn:
         self._large: list[tuple[Sequence[bytes], Took]] = []
         self._places: dict[bytes, int] = {}
         self.size = 0
-        self.due = False
-        self.began = 0.0
-
-    @property
-    def is_small(self) -> bool:
-        """Whether it is one that others may wait for: of few keys."""
-        return self.size <= _MANY
 
     def add(self, keys: Sequence[bytes], took: Took) -> None:
         (self._small if len(keys) <= _SMALL else self._large).append((keys, took))
@@ -188,11 +173,9 @@ class _LoopTurn:
 
 
 class AsyncCoalescer:
-    """For tasks of one event loop: reads that come in one turn of it share a round trip.
+    """For tasks of one event loop: reads that come in one turn of it share a round trip; none waits for another's.
 
-    Small ones also wait, for as long as others take at that very time or would (`Pace`), while small round trips are
-    under way: most of what a read of one key costs is its round trip. No read waits long for one that does not come
-    back. A task that is cancelled leaves the round trip to the others. One that fails, fails for all who share it.
+    A task that is cancelled leaves the round trip to the others. One that fails, fails for all who share it.
 
     Args:
         get: one round trip.
@@ -200,7 +183,6 @@ class AsyncCoalescer:
 
     Attributes:
         reads, trips: how many reads came, and how many round trips they took.
-        pace: how many small round trips may be under way.
     """
 
     def __init__(self, get: Callable[[Sequence[bytes]], Awaitable[Rows]], begin: Begin | None = None) -> None:
@@ -208,18 +190,14 @@ class AsyncCoalescer:
         # looked up once: `asyncio` is loaded at its first use
         self._loop = asyncio.get_running_loop
         self._next: _LoopTurn | None = None
-        self._small_ones = 0
-        """Small round trips that are under way."""
-        self._timer: asyncio.TimerHandle | None = None
         self._under_way: set[asyncio.Task[None]] = set()
-        self.pace = Pace()
         self.reads = 0
         self.trips = 0
         forks.after_fork(self, AsyncCoalescer._in_child)
 
     def _in_child(self) -> None:
-        forks.abandon(self._next, self._under_way, self._timer)
-        self._next, self._under_way, self._timer, self._small_ones = None, set(), None, 0
+        forks.abandon(self._next, self._under_way)
+        self._next, self._under_way = None, set()
 
     async def __call__(self, keys: Sequence[bytes]) -> Rows:
         """The rows of some keys, in order."""
@@ -248,23 +226,8 @@ class AsyncCoalescer:
         self.reads += 1
         if turn is None or turn.size > MOST_KEYS:
             turn = self._next = _LoopTurn()
+            loop.call_soon(self._begin, loop, turn)
         turn.add(keys, took)
-        if not turn.due:
-            if self._small_ones < self.pace.most or not turn.is_small:
-                self._let_go(loop, turn)
-            elif self._timer is None:
-                self._timer = loop.call_later(_HELD, self._look, loop)
-
-    def _let_go(self, loop: asyncio.AbstractEventLoop, turn: _LoopTurn) -> None:
-        """Have a round trip begin once all that comes in this turn of the loop has come."""
-        turn.due = True
-        loop.call_soon(self._begin, loop, turn)
-
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Have reads wait no longer for round trips that do not come back."""
-        self._timer, turn = None, self._next
-        if turn is not None and not turn.due:
-            self._let_go(loop, turn)
 
     def _begin(self, loop: asyncio.AbstractEventLoop, turn: _LoopTurn) -> None:
         if self._next is turn:
@@ -273,50 +236,30 @@ class AsyncCoalescer:
         self._go(loop, turn)
 
     def _go(self, loop: asyncio.AbstractEventLoop, turn: _LoopTurn) -> None:
-        if turn.is_small:
-            self._small_ones += 1
-            turn.began = time.perf_counter()
         keys = turn.keys()
         if self._begin_trip is None or not self._begin_trip(keys, partial(self._came, loop, turn, keys)):
             self._run_in_task(loop, turn, keys)
-
-    def _ended(self, loop: asyncio.AbstractEventLoop, turn: _LoopTurn) -> None:
-        """A round trip came back, or never will: those that waited for it are next."""
-        if turn.is_small:
-            self._small_ones -= 1
-            self.pace.took(time.perf_counter() - turn.began)
-            waiting = self._next
-            if waiting is not None and not waiting.due:
-                self._let_go(loop, waiting)
 
     def _came(self, loop: asyncio.AbstractEventLoop, turn: _LoopTurn, keys: Sequence[bytes], rows: Rows | None) -> None:
         if rows is None:
             self._run_in_task(loop, turn, keys)
         else:
-            self._ended(loop, turn)
             turn.give(rows)
 
     def _run_in_task(self, loop: asyncio.AbstractEventLoop, turn: _LoopTurn, keys: Sequence[bytes]) -> None:
-        task = loop.create_task(self._run(loop, turn, keys))
+        task = loop.create_task(self._run(turn, keys))
         # a loop itself holds its tasks but weakly
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
-    async def _run(self, loop: asyncio.AbstractEventLoop, turn: _LoopTurn, keys: Sequence[bytes]) -> None:
+    async def _run(self, turn: _LoopTurn, keys: Sequence[bytes]) -> None:
         try:
             rows = await self._get(keys)
-        except Exception as bad:
-            self._ended(loop, turn)
-            turn.fail(bad)
         except BaseException as bad:
-            # the loop ends: what waits for this round trip is not begun any more
-            waiting, self._next = self._next, None
             turn.fail(bad)
-            if waiting is not None and not waiting.due:
-                waiting.fail(bad)
-            raise
+            if not isinstance(bad, Exception):
+                raise
         else:
-            self._ended(loop, turn)
             turn.give(rows)
 
 

@@ -8,9 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headwater.errors import Unavailable
-from headwater.online.fetching import coalescing
 from headwater.online.fetching.coalescing import MOST_KEYS, AsyncCoalescer, Coalescer
-from headwater.online.fetching.pacing import Pace
 from headwater.testing import SCALE
 
 
@@ -135,29 +133,17 @@ def test_what_comes_while_a_round_trip_takes_long_is_put_into_several():
     assert max(sizes) <= MOST_KEYS + 100
 
 
-class Trips:
-    """Round trips that come back when a test says so."""
+def test_reads_of_one_turn_share_a_round_trip_and_none_waits_for_another_turn_s():
+    asked, free = [], []
 
-    def __init__(self):
-        self.asked, self.free = [], []
-
-    async def __call__(self, keys):
-        self.asked.append(list(keys))
-        self.free.append(asyncio.get_running_loop().create_future())
-        await self.free[-1]
+    async def get(keys):
+        asked.append(list(keys))
+        free.append(asyncio.get_running_loop().create_future())
+        await free[-1]
         return rows_of(keys)
 
-    async def begun(self, count):
-        while len(self.asked) < count:
-            await asyncio.sleep(0)
-
-
-def test_reads_of_one_turn_share_a_round_trip_and_none_waits_for_one_that_takes_long():
-    trips = Trips()
-    asked, free = trips.asked, trips.free
-
     async def run():
-        shared = AsyncCoalescer(trips)
+        shared = AsyncCoalescer(get)
         first = [asyncio.create_task(shared(keys)) for keys in ([b"a", b"b"], [b"b", b"c"], [b"a"])]
         while not asked:
             await asyncio.sleep(0)
@@ -170,155 +156,6 @@ def test_reads_of_one_turn_share_a_round_trip_and_none_waits_for_one_that_takes_
         assert not any(task.done() for task in first)
         free[0].set_result(None)
         assert await asyncio.gather(*first) == [rows_of([b"a", b"b"]), rows_of([b"b", b"c"]), rows_of([b"a"])]
-
-    asyncio.run(run())
-
-
-async def rest():
-    for _ in range(20):
-        await asyncio.sleep(0)
-
-
-def test_small_reads_wait_for_a_round_trip_to_a_store_nearby(monkeypatch):
-    monkeypatch.setattr(coalescing, "_HELD", 3600.0)
-
-    async def run():
-        trips = Trips()
-        shared = AsyncCoalescer(trips)
-        shared.pace.most = 1
-        reads = [asyncio.create_task(shared([b"a"]))]
-        await trips.begun(1)
-        # a large read neither waits nor is waited for, and takes along what waits
-        many = [b"m%d" % i for i in range(100)]
-        large = asyncio.create_task(shared(many))
-        await trips.begun(2)
-        for key in (b"b", b"c", b"b"):
-            reads.append(asyncio.create_task(shared([key])))
-            await rest()
-        assert trips.asked[2:] == []
-        along = asyncio.create_task(shared(many))
-        await trips.begun(3)
-        assert trips.asked[2] == [b"b", b"c", *many]
-        for key in (b"d", b"e"):
-            reads.append(asyncio.create_task(shared([key])))
-            await rest()
-        assert len(trips.asked) == 3
-        trips.free[0].set_result(None)
-        await trips.begun(4)
-        assert trips.asked[3] == [b"d", b"e"]
-        for free in trips.free[1:]:
-            free.set_result(None)
-        assert await asyncio.gather(*reads) == [rows_of([key]) for key in (b"a", b"b", b"c", b"b", b"d", b"e")]
-        assert await asyncio.gather(large, along) == [rows_of(many)] * 2
-        assert (shared.reads, shared.trips) == (8, 4)
-
-    asyncio.run(run())
-
-
-@pytest.mark.parametrize("how", ["fails", "is cancelled"])
-def test_reads_that_wait_go_on_whatever_becomes_of_the_round_trip(how, monkeypatch):
-    monkeypatch.setattr(coalescing, "_HELD", 3600.0)
-
-    async def run():
-        trips = Trips()
-        shared = AsyncCoalescer(trips)
-        shared.pace.most = 1
-        first = asyncio.create_task(shared([b"a"]))
-        await trips.begun(1)
-        second = asyncio.create_task(shared([b"b"]))
-        await rest()
-        if how == "fails":
-            trips.free[0].set_exception(Unavailable("gone"))
-            with pytest.raises(Unavailable, match="gone"):
-                await first
-        else:
-            first.cancel()
-            await rest()
-            assert len(trips.asked) == 1
-            trips.free[0].set_result(None)
-        await trips.begun(2)
-        trips.free[1].set_result(None)
-        assert await second == rows_of([b"b"])
-
-    asyncio.run(run())
-
-
-def test_no_read_waits_long_for_a_round_trip_that_does_not_come_back():
-    async def run():
-        trips = Trips()
-        shared = AsyncCoalescer(trips)
-        shared.pace.most = 1
-        first = asyncio.create_task(shared([b"a"]))
-        await trips.begun(1)
-        for n in range(2, 5):
-            read = asyncio.create_task(shared([b"b"]))
-            async with asyncio.timeout(60):
-                while len(trips.asked) < n:
-                    await asyncio.sleep(0.001)
-            trips.free[-1].set_result(None)
-            assert await read == rows_of([b"b"])
-        assert not first.done()
-        first.cancel()
-
-    asyncio.run(run())
-
-
-def test_what_waits_when_its_event_loop_ends_is_told():
-    told = []
-
-    async def run():
-        trips = Trips()
-        shared = AsyncCoalescer(trips)
-        shared.pace.most = 1
-        shared.join([b"a"], told.append)
-        await trips.begun(1)
-        shared.join([b"b"], told.append)
-
-    asyncio.run(run())
-    assert [type(bad) for bad in told] == [asyncio.CancelledError] * 2
-
-
-@pytest.mark.parametrize("seconds, most", [(0.00005, 1), (0.0002, 1), (0.001, 5), (0.01, 41)])
-def test_the_further_away_a_store_is_the_more_round_trips_are_under_way(seconds, most):
-    pace = Pace()
-    before = pace.most
-    for n in range(31):
-        pace.took(seconds * (1 + n))
-    assert pace.most == before > 1_000_000
-    pace.took(1.0)
-    assert pace.most == most
-    for _ in range(32):
-        pace.took(0.0)
-    assert pace.most == 1
-
-
-@settings(max_examples=20 * SCALE, deadline=None)
-@given(
-    st.lists(st.tuples(st.lists(st.integers(0, 30), max_size=30), st.integers(0, 3)), min_size=1, max_size=20),
-    st.integers(1, 3),
-    st.booleans(),
-)
-def test_every_read_gets_its_own_rows_whatever_waits_for_what(reads, most, began):
-    async def run():
-        store, loop = Slow(), asyncio.get_running_loop()
-
-        def begin(keys, took):
-            # as a store that answers some round trips without a task, and cannot do others
-            if began and len(keys) % 3:
-                store.asked.append(keys)
-                loop.call_later(0.001, took, rows_of(keys) if len(keys) % 2 else None)
-            return began and bool(len(keys) % 3)
-
-        shared = AsyncCoalescer(store.later, begin)
-        shared.pace.most = most
-        tasks = []
-        for numbers, turns in reads:
-            tasks.append(asyncio.create_task(shared([b"%d" % number for number in numbers])))
-            for _ in range(turns):
-                await asyncio.sleep(0)
-        found = await asyncio.gather(*tasks)
-        assert found == [rows_of([b"%d" % number for number in numbers]) for numbers, _ in reads]
-        assert shared._small_ones == 0 and shared._next is None
 
     asyncio.run(run())
 
