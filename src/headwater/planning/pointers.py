@@ -344,12 +344,14 @@ def _caught_up(snapshot: RegistrySnapshot, marks: Watermarks, names: Iterable[st
         record = snapshot.any_view(name)
         kind = Kind.VIEW if name in snapshot.views else Kind.ON_DEMAND
         for version in record.versions.values():
-            retired = version.retired_at is not None
-            if version.retired_at is not None and (kind is Kind.ON_DEMAND or version.retired_at + RETIRED_ROWS <= now):
+            retired = version.retired_at
+            if retired is not None and (kind is Kind.ON_DEMAND or retired + RETIRED_ROWS <= now):
                 continue
             if version.caught_up and version.version != record.live and unreadable(snapshot, record, version, marks):
                 yield Stage(Action.LOSE_ROWS, kind, name, version.version, base=record.live)
-            elif not (retired or version.caught_up or _never(version, marks) or behind(snapshot, version, marks)):
+            elif retired is None and not (
+                version.caught_up or _never(version, marks) or behind(snapshot, version, marks)
+            ):
                 yield Stage(Action.CATCH_UP, kind, name, version.version, base=record.live)
 
 

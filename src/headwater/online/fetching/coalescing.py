@@ -207,17 +207,14 @@ class AsyncCoalescer:
         self.join(keys, partial(_settle, coming))
         return await coming
 
-    def join(self, keys: Sequence[bytes], took: Took, loop: asyncio.AbstractEventLoop | None = None) -> None:
+    def join(self, keys: Sequence[bytes], took: Took) -> None:
         """As a call, for who does not wait.
 
         Args:
             keys: whose rows are wanted, in order.
             took: is given the rows, or the error, later; once, and never within this call. It raises nothing.
-            loop: the running event loop, where it is known.
         """
-        if loop is None:
-            loop = self._loop()
-        turn = self._next
+        loop, turn = self._loop(), self._next
         if len(keys) > MOST_KEYS:
             alone = _LoopTurn()
             alone.add(keys, took)

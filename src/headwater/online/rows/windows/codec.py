@@ -23,7 +23,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Sequence
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from headwater.online.rows.codec import (
@@ -95,7 +95,7 @@ def encode_row(layout: WindowLayout, row: WindowRow, *, key: bytes | None = None
 def _joined(layout: WindowLayout, lists: Sequence[RowList]) -> tuple[bytes, bytes]:
     """The lists, and where they end."""
     parts = [pack_list(each, state, layout.step) for each, state in zip(layout.lists, lists, strict=True)]
-    return b"".join(parts), Plans.of(layout).ends.pack(*accumulate(map(len, parts)))
+    return Plans.of(layout).joined(parts)
 
 
 def _within(layout: WindowLayout, row: WindowRow, limit: int) -> tuple[bytes, bytes]:
@@ -109,7 +109,7 @@ def _within(layout: WindowLayout, row: WindowRow, limit: int) -> tuple[bytes, by
         parts[largest] = pack_list(layout.lists[largest], lists[largest], layout.step)
         if len(parts[largest]) >= before:
             break
-    return b"".join(parts), Plans.of(layout).ends.pack(*accumulate(map(len, parts)))
+    return Plans.of(layout).joined(parts)
 
 
 def lists_start(ends_at: _Number, count: int) -> _Number:

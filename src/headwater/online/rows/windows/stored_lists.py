@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -117,6 +117,10 @@ class Plans:
         """The boundary of an event, in steps, as `rule.boundary_of` has it."""
         return max([event // hop * steps for hop, steps in self.boundary_hops], default=0)
 
+    def joined(self, parts: Sequence[bytes]) -> tuple[bytes, bytes]:
+        """The lists one behind the other, and where they end."""
+        return b"".join(parts), self.ends.pack(*accumulate(map(len, parts)))
+
     @staticmethod
     def of(layout: WindowLayout) -> Plans:
         """Those of a layout."""
@@ -199,7 +203,7 @@ class StoredLists(msgspec.Struct, gc=False):
     def whole(self) -> bytes:
         """Bytes that have all lists, from `start` on; of those that were decoded any."""
         if self.parts is not None:
-            self.put(b"".join(self.parts), self.plans.ends.pack(*accumulate(map(len, self.parts))))
+            self.put(*self.plans.joined(self.parts))
         return self.data
 
     def put(self, data: bytes, ends: bytes) -> None:
@@ -236,5 +240,4 @@ class StoredLists(msgspec.Struct, gc=False):
         if self.parts is None and not self.decoded:
             size = self.plans.ends.unpack(self.ends)[-1]
             return self.data[self.start : self.start + size], self.ends
-        parts = self.packed()
-        return b"".join(parts), self.plans.ends.pack(*accumulate(map(len, parts)))
+        return self.plans.joined(self.packed())
