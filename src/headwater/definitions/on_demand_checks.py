@@ -70,7 +70,7 @@ def argument_names(view: OnDemandFeatureView) -> Iterator[str]:
         selection = item if isinstance(item, FeatureSelection) else FeatureSelection(item)
         for name in selection.feature_names:
             renamed = selection.renames.get(name)
-            yield renamed or (f"{selection.alias}__{name}" if selection.alias else name)
+            yield renamed or (f"{selection.alias_name}__{name}" if selection.alias_name else name)
 
 
 def _field_problems(field: RequestField) -> Iterator[str]:

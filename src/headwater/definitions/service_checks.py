@@ -74,14 +74,18 @@ def view_problems(view: Any, known: Known) -> Iterator[str]:
 
 def selection_problems(item: FeatureSelection) -> Iterator[str]:
     """Problems of the alias, keys and renames of what is read of a view."""
-    if item.alias is not None:
-        problem = name_problem(item.alias, "an alias")
+    if item.alias_name is not None:
+        problem = name_problem(item.alias_name, "an alias")
         if problem is not None:
             yield problem
     for key in item.join_key_map:
         if key not in item.view.join_keys:
             there = of_those(key, item.view.join_keys, "it")
-            yield f"alias {item.alias!r}: {key!r} is not a join key of {item.view.name!r}{there}"
+            if not item.view.join_keys:
+                there = ", which has none"
+            if not isinstance(item.view, FeatureView):
+                there += " of its own; give its inputs the alias: inputs=[view.alias(…)[…]]"
+            yield f"alias {item.alias_name!r}: {key!r} is not a join key of {item.view.name!r}{there}"
     for name, output in item.renames.items():
         problem = name_problem(output, "a column")
         if problem is not None:

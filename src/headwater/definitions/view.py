@@ -166,7 +166,7 @@ class FeatureView(NamedFeatures, frozen=True, kw_only=True):
         Returns:
             A selection of all features, for services and reads.
         """
-        return FeatureSelection(self, alias=name, join_key_map=dict(join_key_map or {}))
+        return FeatureSelection(self).alias(name, join_key_map)
 
     def rename(self, names: Mapping[str, str]) -> FeatureSelection:
         """The whole view with some output columns renamed.
@@ -186,19 +186,19 @@ class FeatureSelection(Value, frozen=True):
     Attributes:
         view: the view object, or an on-demand view.
         names: the selected features; None: all of them.
-        alias: the alias whose name the features carry, or None.
+        alias_name: the alias whose name the features carry, or None.
         join_key_map: join key → column of the request, for an alias.
         renames: feature → output column.
     """
 
     view: FeatureView | OnDemandFeatureView
     names: tuple[str, ...] | None = None
-    alias: str | None = None
+    alias_name: str | None = None
     join_key_map: Mapping[str, str] = msgspec.field(default_factory=dict)
     renames: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     def __hash__(self) -> int:
-        return hash((self.view, self.names, self.alias))
+        return hash((self.view, self.names, self.alias_name))
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -210,6 +210,18 @@ class FeatureSelection(Value, frozen=True):
         for name in wanted:
             self.view.feature(name)
         return replace(self, names=wanted)
+
+    def alias(self, name: str, join_key_map: Mapping[str, str] | None = None) -> FeatureSelection:
+        """The same selection read by other columns of the request: its columns carry the alias's name.
+
+        Args:
+            name: the alias, e.g. `dest_airport`.
+            join_key_map: join key → the column of the spine or request.
+
+        Returns:
+            A new selection.
+        """
+        return replace(self, alias_name=name, join_key_map=dict(join_key_map or {}))
 
     def rename(self, names: Mapping[str, str]) -> FeatureSelection:
         """The same selection with some output columns renamed.

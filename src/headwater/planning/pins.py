@@ -57,7 +57,7 @@ def pin(snapshot: RegistrySnapshot, item: Any, *, prefer: Mapping[str, str] | No
     if isinstance(item, FeatureSelection):
         version = _version_of(snapshot, item.view)
         return PinnedSelection(
-            item.view.name, version.version, item.feature_names, item.alias, item.join_key_map, item.renames
+            item.view.name, version.version, item.feature_names, item.alias_name, item.join_key_map, item.renames
         )
     raise UsageError(f"{item!r} is not a feature; give 'view:feature', a view, or view['feature']")
 

@@ -117,7 +117,7 @@ def _item_text(item: Any) -> str:
     if not isinstance(selection, FeatureSelection):
         return repr(item)
     names = "*" if selection.names is None else ", ".join(selection.names)
-    alias = f" as {selection.alias}" if selection.alias else ""
+    alias = f" as {selection.alias_name}" if selection.alias_name else ""
     keys = "".join(f" by {key}={column}" for key, column in sorted(selection.join_key_map.items()))
     renames = "".join(f" {name} → {new}" for name, new in sorted(selection.renames.items()))
     return f"{selection.view.name}[{names}]{alias}{keys}{renames}"
@@ -206,7 +206,7 @@ def _asked(item: Any) -> PinnedSelection | None:
     if not isinstance(selection, FeatureSelection):
         return None
     names, keys = selection.feature_names, selection.join_key_map
-    return PinnedSelection(selection.view.name, "", names, selection.alias, keys, selection.renames)
+    return PinnedSelection(selection.view.name, "", names, selection.alias_name, keys, selection.renames)
 
 
 def _is_whole(snapshot: RegistrySnapshot, run: Sequence[Column]) -> bool:

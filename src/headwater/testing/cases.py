@@ -62,7 +62,7 @@ class ViewCase:
     @property
     def label(self) -> str:
         """The alias, else the view's name."""
-        return self.selection.alias or self.selection.view.name
+        return self.selection.alias_name or self.selection.view.name
 
     @property
     def key_columns(self) -> tuple[str, ...]:

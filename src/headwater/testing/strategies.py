@@ -320,10 +320,10 @@ def entity_cases(draw: Callable[..., Any]) -> HistoryCase:
     names = draw(st.sampled_from([("text",), ("num",), ("text", "num")]))
     count = _pick(draw, 1, 2)
     views = [
-        draw(view_cases(f"v{i}", [names]).filter(lambda case: case.oracle.event_time and not case.selection.alias))
+        draw(view_cases(f"v{i}", [names]).filter(lambda case: case.oracle.event_time and not case.selection.alias_name))
         for i in range(count)
     ]
     if _pick(draw, False, False, True):
-        views.append(draw(view_cases("overall", [()]).filter(lambda case: not case.selection.alias)))
+        views.append(draw(view_cases("overall", [()]).filter(lambda case: not case.selection.alias_name)))
     case = HistoryCase(tuple(views), None, at=draw(log_instants()), as_known=_pick(draw, True, True, False))
     return case.entities()

@@ -416,6 +416,7 @@ def test_a_source_that_cannot_be_read_is_a_problem_like_others() -> None:
         (view(name="other", version="1.0.0"), "'other' is neither registered nor among the definitions"),
         (FeatureService("x", ["weather:temp"]), "is inside a list"),
         (view().alias("a b")["temp"], "'a b' is not a valid name for an alias"),
+        (view()["temp"].alias("a b"), "'a b' is not a valid name for an alias"),
         (
             view().alias("dest", join_key_map={"airprt": "dest"}),
             "'airprt' is not a join key of 'weather'; it has airport",
@@ -425,6 +426,10 @@ def test_a_source_that_cannot_be_read_is_a_problem_like_others() -> None:
 )
 def test_items_of_a_service(item: Any, said: str) -> None:
     assert said in only(view(version="1.0.0"), FeatureService("model", [item]))
+
+
+def test_an_alias_may_be_given_before_or_after_the_features() -> None:
+    assert view()["temp"].alias("dest", {"airport": "dest"}) == view().alias("dest", {"airport": "dest"})["temp"]
 
 
 def test_references_to_registered_views() -> None:
