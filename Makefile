@@ -1,9 +1,11 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup servers torch demo test test-deep test-lowest bench bench-http bench-peers lint format docs site lock clean
+.PHONY: help setup servers torch demo test test-deep test-sail test-spark test-lowest bench bench-http bench-peers lint format docs site lock clean
 
 BIN := .venv/bin
 PLUGIN := $(wildcard tests/plugin/pyproject.toml)
 INPUTS := pyproject.toml scripts/venv.sh requirements/bootstrap.lock
+SPARK_TESTS = $(shell find tests -name 'test_spark_*.py')
+BOTH := -j 2 -k $(if $(filter output-sync,$(.FEATURES)),-O)
 PATHS := $(wildcard src tests scripts benchmarks demo docs)
 export PYTHON
 
@@ -21,12 +23,25 @@ torch: .venv/.stamp ## install PyTorch for CPUs in the user's cache, where it is
 demo: .venv-demo/.stamp ## run the demo on real data: the core and what the demo needs, nothing else
 	.venv-demo/bin/python demo/run.py
 
-test: lint servers torch ## check style, types and layers, then run all tests
-	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n 3 --dist worksteal --timeout 300 --reruns 1 --max-suite-reruns 5 --durations 40
+test: lint servers torch .venv-sail/.stamp .venv-spark/.stamp ## check style, types and layers, then run all tests
+	status=0; \
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n 3 --dist worksteal --timeout 300 --reruns 1 --max-suite-reruns 5 --durations 40 || status=1; \
+	$(MAKE) --no-print-directory $(BOTH) test-sail test-spark || status=1; \
+	exit $$status
 	$(if $(wildcard src/headwater/cli/__init__.py),$(BIN)/python scripts/cli_reference.py --check)
 
-test-deep: lint servers torch ## the same with 50 times the rounds (hours)
-	env -u PYTHONDONTWRITEBYTECODE HEADWATER_TEST_SCALE=50 HEADWATER_KILLS=50 HEADWATER_FORK_SECONDS=20 $(BIN)/pytest -n 2 --dist worksteal --timeout 3000
+test-sail test-spark: test-%: .venv-%/.stamp servers
+	env -u PYTHONDONTWRITEBYTECODE .venv-$*/bin/pytest --timeout 300 --durations 10 $(SPARK_TESTS)
+
+test-sail: ## run the tests of Spark on Sail, a server of Spark's protocol, in an environment of its own
+test-spark: ## run the tests of Spark in Spark's own local mode, in an environment of its own
+
+test-deep: lint servers torch .venv-sail/.stamp .venv-spark/.stamp ## the same with 50 times the rounds (hours)
+	status=0; \
+	export HEADWATER_TEST_SCALE=50 HEADWATER_KILLS=50 HEADWATER_FORK_SECONDS=20; \
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n 2 --dist worksteal --timeout 3000 || status=1; \
+	$(MAKE) --no-print-directory $(BOTH) test-sail test-spark || status=1; \
+	exit $$status
 
 test-lowest: .venv-lowest/.stamp ## run the unit tests on the lowest versions that pyproject.toml allows
 	.venv-lowest/bin/pytest -n 2 --timeout 300 tests/unit
@@ -61,11 +76,19 @@ lock: .venv/.stamp ## regenerate requirements/*.lock, at the newest versions tha
 	scripts/lock.sh
 
 clean: ## remove everything that can be rebuilt, except .venv
-	rm -rf .venv-demo .venv-lowest .venv-peers .venv-site site build dist htmlcov .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv-demo .venv-lowest .venv-peers .venv-sail .venv-site .venv-spark site build dist htmlcov .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src tests scripts $(wildcard benchmarks demo docs) -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/.stamp: $(INPUTS) $(PLUGIN) requirements/dev.lock
 	scripts/venv.sh .venv requirements/dev.lock
+	@touch $@
+
+.venv-sail/.stamp: $(INPUTS) $(PLUGIN) requirements/sail.lock
+	scripts/venv.sh .venv-sail requirements/sail.lock
+	@touch $@
+
+.venv-spark/.stamp: $(INPUTS) $(PLUGIN) requirements/spark.lock
+	scripts/venv.sh .venv-spark requirements/spark.lock
 	@touch $@
 
 .venv-demo/.stamp: $(INPUTS) requirements/demo.lock

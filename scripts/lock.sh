@@ -13,6 +13,9 @@ echo uv | compile bootstrap.lock -
 compile demo.lock pyproject.toml --extra demo
 compile dev.lock pyproject.toml --extra client --extra demo --extra dynamodb --extra mlflow --extra pandas --extra polars --extra postgres --extra redis --extra server --extra testing --group dev
 compile lowest.lock pyproject.toml --extra client --extra dynamodb --extra pandas --extra polars --extra postgres --extra redis --extra server --extra testing --group xdist --group emulators --resolution lowest-direct
+for engine in spark sail; do # beside the same DuckDB and pyarrow as the rest of the tests
+    compile $engine.lock pyproject.toml --constraint requirements/dev.lock --extra dynamodb --extra pandas --extra polars --extra postgres --extra redis --extra server --extra testing --group xdist --group emulators --group $engine
+done
 echo "feast[duckdb,redis]" | compile peers.lock -
 printf "%s\n" mkdocs-material "mkdocstrings[python]" ruff | compile site.lock -
 

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Make sure that the servers which the tests start are installed: Redis with Sentinel, PostgreSQL, a browser; and wrk.
+# Make sure that the servers which the tests start are installed: Redis with Sentinel, PostgreSQL, a browser; wrk; and Java, on which Spark runs.
 set -eu
 
 missing() {
     packages=""
-    for pair in redis-server:redis-server redis-sentinel:redis-sentinel redis-cli:redis-tools chromium:chromium wrk:wrk; do
+    for pair in redis-server:redis-server redis-sentinel:redis-sentinel redis-cli:redis-tools chromium:chromium wrk:wrk java:openjdk-17-jre-headless; do
         command -v "${pair%%:*}" >/dev/null || packages="$packages ${pair#*:}"
     done
     ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || packages="$packages postgresql"

@@ -15,12 +15,14 @@ import signal
 import tempfile
 from collections.abc import Generator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from headwater.testing import SCALE
 from tests.matrices import in_share
+from tests.spark_files import KIND, is_of_spark, spark_files
 
 pytest_plugins = [
     "tests.duckdb_instances",
@@ -29,6 +31,7 @@ pytest_plugins = [
     "tests.servers.postgres",
     "tests.servers.redis",
     "tests.servers.s3",
+    "tests.servers.spark",
 ]
 
 _GRACE = 120.0
@@ -59,6 +62,10 @@ def _make_files_in_memory() -> None:
             # of the processes that tests start too
             os.environ["TMPDIR"] = _MEMORY
             tempfile.tempdir = None
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    return True if KIND is None and is_of_spark(collection_path) else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -118,7 +125,13 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Tell of each test that failed and was run again as of one that failed: it is a fault that shows seldom."""
+    """Tell which files were left out, and of each test that failed and was run again as of one that failed.
+
+    That is a fault that shows seldom.
+    """
+    asked = [Path(argument.partition("::")[0]) for argument in terminalreporter.config.args]
+    for path in spark_files(asked) if KIND is None else ():
+        terminalreporter.write_line(f"not run here, but by make test-sail and make test-spark: {path}")
     failed = {report.nodeid for report in terminalreporter.getreports("failed")}
     for report in terminalreporter.getreports("rerun"):
         if report.nodeid in failed:

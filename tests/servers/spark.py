@@ -1,0 +1,111 @@
+"""Spark for tests: its own local mode, or Sail, a server of Spark's protocol that starts in a second.
+
+Each is in an environment of its own, since pyspark and pyspark-client have the same modules; the one that is installed
+is the one that tests get.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.servers.closing import Closing
+from tests.servers.keeper import keep
+from tests.spark_files import KIND
+
+SAIL = KIND == "sail"
+
+_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:-UsePerfData -Djava.net.preferIPv4Stack=true"
+"""The first compiler and the simplest collector: a session of a minute has no time to earn more."""
+_SETTINGS = {
+    "spark.master": "local[2]",
+    "spark.app.name": "tests of headwater",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.memory": "1g",
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.shuffle.partitions": "1",
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+}
+"""What makes many small statements cheap; none of it changes an answer."""
+
+
+def local_session(folder: Path, zone: str | None = None, **settings: str) -> Any:
+    """Spark's own local mode, in a JVM that ends with this process.
+
+    Args:
+        folder: for its files: a warehouse and what it spills.
+        zone: of the JVM; None: the host's.
+        settings: of the session, a double underscore for each point: `spark__sql__ansi__enabled="false"`.
+    """
+    from pyspark.sql import SparkSession
+
+    java = _JAVA + ("" if zone is None else f" -Duser.timezone={zone}") + f" -Dderby.system.home={folder}"
+    os.environ["PYSPARK_SUBMIT_ARGS"] = f'--driver-memory 1g --driver-java-options "{java}" pyspark-shell'
+    os.environ.update(SPARK_LOCAL_IP="127.0.0.1", PYSPARK_PYTHON=sys.executable, PYSPARK_DRIVER_PYTHON=sys.executable)
+    builder = SparkSession.builder
+    own = {"spark.local.dir": str(folder / "local"), "spark.sql.warehouse.dir": str(folder / "warehouse")}
+    for name, value in {**_SETTINGS, **own, **{k.replace("__", "."): v for k, v in settings.items()}}.items():
+        builder = builder.config(name, value)
+    session = builder.getOrCreate()
+    session.sparkContext.setLogLevel("ERROR")
+    return session
+
+
+class SailServer(Closing):
+    """Sail in a process of its own, on a free port of 127.0.0.1.
+
+    Args:
+        zone: of the process; None: the host's.
+    """
+
+    def __init__(self, zone: str | None = None) -> None:
+        environment = {**os.environ, "RUST_LOG": "error"} | ({} if zone is None else {"TZ": zone})
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("sail_process.py"))],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        keep(self._process)
+        assert self._process.stdout is not None
+        port = self._process.stdout.readline().strip()
+        assert port, "Sail did not start"
+        self.url = f"sc://127.0.0.1:{int(port)}"
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+@pytest.fixture(scope="session")
+def sail_server() -> Iterator[SailServer]:
+    """The one server of the process."""
+    with SailServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def spark(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A session of the user's, the same for all tests of the process, which leave it as it is."""
+    if not SAIL:
+        session = local_session(tmp_path_factory.mktemp("spark"))
+        yield session
+        session.stop()
+        return
+    # PySpark takes a main module without a file, as workers of pytest-xdist have it, for one of its own tests
+    sys.modules["__main__"].__dict__.setdefault("__file__", __file__)
+    from pyspark.sql.connect.session import SparkSession
+
+    session = SparkSession(connection=request.getfixturevalue("sail_server").url)
+    yield session
+    session.client.close()
