@@ -402,6 +402,7 @@ class FeatureStore(forks.OfOneProcess):
         timezone: str | None = None,
         full_names: bool | None = None,
         include: Sequence[str] = (),
+        bucket: tuple[int, int] | None = None,
     ) -> HistoryResult:
         """Join features to training rows, point-in-time correct: one row out for each spine row, in order.
 
@@ -419,6 +420,9 @@ class FeatureStore(forks.OfOneProcess):
                 `Europe/Berlin`; None: UTC. Where a clock change repeats an hour, the earlier instant is used.
             full_names: name feature columns `view__feature`; None: only their names.
             include: columns to add for each view or feature: `status`, `event_time`.
+            bucket: (i, n): only the rows in part i of n, from 0, by the join keys that all views share (where they
+                share none, by the row's number); all parts together are the whole, each row once. For many processes
+                or machines; `row_numbers()` of the result tells which rows it has.
 
         Returns:
             The result, with `to_arrow()`, `to_pandas()` and others: the spine's columns as they are, then the features
@@ -426,7 +430,7 @@ class FeatureStore(forks.OfOneProcess):
 
         Raises:
             NotFound: a view, feature, service or version is not registered.
-            UsageError: arguments that contradict each other, or two columns of one name.
+            UsageError: arguments that contradict each other, two columns of one name, or a bucket that is not (i, n).
             SpineError: a column is missing, a timestamp is NULL, or a key has another type than the join key.
             SourceError: a source cannot be read, or does not fit its view; also when the result is consumed.
         """
@@ -440,6 +444,7 @@ class FeatureStore(forks.OfOneProcess):
             timezone=timezone,
             full_names=full_names,
             include=include,
+            bucket=bucket,
         )
 
     @leaves_nothing

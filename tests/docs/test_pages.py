@@ -18,6 +18,7 @@ SMALL_PAGES = [
     "windows.md",
     "on-demand.md",
     "history.md",
+    "beyond-one-machine.md",
     "training-sets.md",
     "serving.md",
     "freshness.md",

@@ -96,6 +96,14 @@ def duration(text: str) -> timedelta:
         raise typer.BadParameter(str(bad)) from None
 
 
+def bucket(text: str) -> tuple[int, int]:
+    """A part of a whole as it is typed: `3/8`, the fourth of eight."""
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+        raise typer.BadParameter(f"{text!r}: write I/N, part I of N, from 0/N")
+    return int(index), int(count)
+
+
 def features(given: Sequence[str]) -> list[str] | str:
     """What `--features` names: references, each option or comma one more, or a service alone."""
     names = [name.strip() for text in given for name in text.split(",") if name.strip()]

@@ -156,6 +156,14 @@ def history(
             "--out", "-o", metavar="FILE", help="Output file: .parquet or .csv; if omitted, a few rows are shown."
         ),
     ] = None,
+    bucket: Annotated[
+        Any,
+        typer.Option(
+            parser=parse.bucket,
+            metavar="I/N",
+            help="Only part I of N, from 0/N: one process computes each part, on any machine.",
+        ),
+    ] = None,
     csv: parse.CSVOption = None,
     full_names: FullNamesOption = False,
 ) -> None:
@@ -180,6 +188,7 @@ def history(
             full_names=full_names or None,
             include=beside,
             timezone=timezone,
+            bucket=bucket,
         )
         taken = later.files.write_result(result, out, None if run.json else _SHOWN, given.texts)
         data, drawn = values.joined(result, taken, None if out is None else str(out))

@@ -16,6 +16,7 @@ from headwater.definitions.sources import Source
 from headwater.errors import ConfigError, UsageError, nearest
 from headwater.forks import OfOneProcess
 from headwater.observer import Observer
+from headwater.planning.buckets import Bucket
 from headwater.planning.files import FileIdentity
 from headwater.planning.resolve import OutputColumn, ResolvedView
 from headwater.planning.watermark import Watermark
@@ -158,6 +159,7 @@ class HistoryRequest:
         include: any of `status`, `event_time`.
         timezone: of naive timestamps of the spine; None: UTC.
         log_position: rows and deletes of the offline log up to this position are read.
+        bucket: of the spine's rows, or the entities, those in this bucket of the join keys that all views share.
     """
 
     spine: Any
@@ -169,6 +171,7 @@ class HistoryRequest:
     include: tuple[str, ...] = ()
     timezone: str | None = None
     log_position: int = 0
+    bucket: Bucket | None = None
 
 
 @dataclass(frozen=True)
@@ -196,6 +199,7 @@ class ChangesRequest:
             of the request but the view counts then.
         counted: whether rows are only counted, and none is given; of a window version its events. Log rows that lack a
             column of the version are not counted then.
+        bucket: only keys in this bucket; None: all. What concerns no key is counted in the first.
     """
 
     view: ViewInput
@@ -208,6 +212,7 @@ class ChangesRequest:
     only_files: frozenset[str] | None = None
     at: pa.Table | None = None
     counted: bool = False
+    bucket: Bucket | None = None
 
     @property
     def scope(self) -> SourceScope:
@@ -321,6 +326,14 @@ class HistoryRun(Protocol):
     @property
     def known_rows(self) -> int | None:
         """How many rows there are; None where only a run can tell."""
+        ...
+
+    def row_numbers(self) -> pa.Array:
+        """Which rows of the spine these are, in order, the first being 0; without a bucket all of them.
+
+        Raises:
+            UsageError: the spine is neither a table nor a file, or there is none.
+        """
         ...
 
     def batches(self, rows: int) -> Iterator[pa.RecordBatch]:

@@ -62,3 +62,16 @@ class Words(Protocol):
         None where it cannot be said: then nothing is left unread.
         """
         ...
+
+    def key_integer(self, key: Tree, dtype: DType) -> Tree:
+        """What the hash of `planning.buckets` takes of a key that the query does not hold as an integer.
+
+        Args:
+            key: a key in the query's form.
+            dtype: date, bool, string or bytes.
+
+        Returns:
+            Of a date its days since 1970; of a bool 0 or 1; of text (by its UTF-8) and bytes the first seven
+            hexadecimal digits of the MD5, as a number. NULL of NULL.
+        """
+        ...

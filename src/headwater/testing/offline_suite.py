@@ -29,11 +29,13 @@ from headwater.definitions.sources import ParquetSource, Source, SQLSource, Tabl
 from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.errors import Cancelled, SourceError, SpineError
 from headwater.offline.base import ChangeCounts, ChangesRequest, HistoryRequest, HistoryRun, OfflineEngine, ViewInput
+from headwater.planning.buckets import Bucket, members
 from headwater.planning.cast import fit, fit_time
 from headwater.planning.resolve import whole_view
 from headwater.planning.snapshot import ViewRecord, ViewVersion
 from headwater.planning.watermark import Watermark
 from headwater.testing import rounds
+from headwater.testing.bucket_suite import BucketSuite
 from headwater.testing.cases import HistoryCase, ViewCase, plain, plain_rows
 from headwater.testing.dense import dense_case
 from headwater.testing.forms import LAYOUTS, as_csv, as_frame, as_push, as_query, dealt, in_form, on_files, to_frame
@@ -100,7 +102,7 @@ class PointInTimeSuite:
         check_history(engine, dense_case(rows=1_000, spine=300, keys=2, span=600, as_known=False))
 
 
-class OfflineEngineSuite(PointInTimeSuite, WindowHistorySuite):
+class OfflineEngineSuite(PointInTimeSuite, WindowHistorySuite, BucketSuite):
     """Everything that is asked of an engine; subclass it and give the fixture `engine`.
 
     Attributes:
@@ -487,12 +489,27 @@ class OwnTablesSuite:
                 spine = spine.set_column(i, name, fit(column, keys[name]).values)
             elif pa.types.is_temporal(column.type):
                 spine = spine.set_column(i, name, pa.array(case.instants, pa.int64()).cast(_MICROS))
-        history = engine.history(case.request(place(spine, _own_name())))
+        query = place(spine, _own_name())
+        history = engine.history(case.request(query))
         found = pa.Table.from_batches(history.batches(5), history.schema).sort_by("row")
+        if shared := {view.label: {key.column for key in view.keys} for view in case.resolved().views if view.keys}:
+            self._check_buckets(engine, case.request(query), spine, sorted(set.intersection(*shared.values())))
         assert found.column("row").to_pylist() == list(range(spine.num_rows))
         shown = plain_rows(found.drop_columns(spine.column_names).to_pylist())
         expected = plain_rows(case.expected())
         assert shown == expected if expected else not shown
+
+    def _check_buckets(self, engine: OfflineEngine, request: HistoryRequest, spine: pa.Table, keys: list[str]) -> None:
+        """Assert that rows of a bucket are those that the stated hash says."""
+        part = replace(request, bucket=Bucket(1, 2))
+        if not keys:
+            with pytest.raises(SpineError, match="share no join key"):
+                engine.history(part)
+            return
+        history = engine.history(part)
+        found = [row for batch in history.batches(5) for row in batch.column("row").to_pylist()]
+        here = members([spine.column(name) for name in keys], Bucket(1, 2))
+        assert sorted(found) == spine.column("row").filter(pa.array(here)).to_pylist()
 
     def test_a_spine_of_its_own_without_a_time_is_refused(self, engine: OfflineEngine, place: Place) -> None:
         case = dense_case(rows=5, spine=3, keys=2, span=60)

@@ -13,6 +13,7 @@ from headwater.deferred import deferred
 from headwater.errors import ConfigError, UsageError, listing, nearest
 from headwater.offline.base import HistoryRequest
 from headwater.offline.join.result import HistoryResult
+from headwater.planning.buckets import Bucket
 from headwater.planning.local_time import instant_in
 from headwater.planning.resolve import resolve
 
@@ -37,6 +38,7 @@ def historical(
     include: str | Sequence[str] = (),
     timezone: str | None = None,
     log_until: int | None = None,
+    bucket: tuple[int, int] | None = None,
 ) -> HistoryResult:
     """Join features to training rows; the versions and the log position are fixed here, however often it is consumed.
 
@@ -50,10 +52,11 @@ def historical(
         full_names: name columns `view__feature`.
         include: any of `status`, `event_time`.
         timezone: of naive timestamps of the spine, and of a naive `at`; None: UTC.
+        bucket: (i, n): only the rows in part i of n by the join keys that all views share.
         log_until: rows and deletes of the offline log up to this position count; None: all that are there now.
 
     Raises:
-        NotFound, UsageError: as `resolve` says.
+        NotFound, UsageError: as `resolve` says; a bucket that is not (i, n).
         SpineError: a missing column, a NaT, a key of another type.
     """
     instant = None if at is None else instant_in(at, timezone)
@@ -83,6 +86,7 @@ def historical(
         include=include,
         timezone=timezone,
         log_position=until,
+        bucket=None if bucket is None else Bucket.of(bucket),
     )
     engine = context.engine if computing is None else history.ComputingEngine(context.engine, computing)
     result = HistoryResult(engine, asked)

@@ -182,6 +182,10 @@ class ComputedRun:
         """End what is under way; see `HistoryResult.cancel`."""
         self._run.cancel()
 
+    def row_numbers(self) -> pa.Array:
+        """Which rows of the spine these are."""
+        return self._run.row_numbers()
+
     def statements(self) -> Sequence[str]:
         """Every statement of a run, in order."""
         return self._run.statements()

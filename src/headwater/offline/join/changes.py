@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -13,11 +13,13 @@ from headwater.clock import MIN_MICROS
 from headwater.definitions.feature import Feature
 from headwater.offline.base import ChangeCounts, ChangesRequest, ViewInput
 from headwater.offline.join import ties
+from headwater.offline.join.buckets import in_bucket
 from headwater.offline.join.events import as_rows
 from headwater.offline.join.keys import key_columns
 from headwater.offline.join.packing import Packing
 from headwater.offline.join.relations import Tree, ViewRelations, column, is_not_null, key_form, number, table_named
 from headwater.offline.join.workspace import Workspace, created
+from headwater.planning.buckets import Bucket
 from headwater.planning.resolve import ResolvedView
 
 _ROWS = 65_536
@@ -28,16 +30,23 @@ def run_changes(
 ) -> Iterator[pa.RecordBatch]:
     """The rows that a run puts; see `OfflineEngine.changes`."""
     view = request.view.view
+    first = request.bucket is None or request.bucket.index == 0
+    if not first and not view.keys:
+        return  # a global view's one row is in the first
     features = [] if request.counted else sorted(view.view.feature_list, key=lambda f: f.name)
     with workspace(f"read {view.name}@{view.version}") as space:
         rows = space.view_relations(_input(request), "0", [f.name for f in features], request.scope)
+        if request.bucket is not None and view.keys:
+            rows = replace(rows, only=_in_bucket(space, view, request.bucket))
+        if not first:
+            rows = replace(rows, null_times=0, unreadable=0)
         if request.only_files is None:
             counts.lacking.update(rows.lacking)
             counts.unreadable += rows.unreadable
         counts.file_rows.update(rows.file_rows)
         window = _Window(rows, request, *_wanted(space, request))
         packing = _counted(space, window, counts)
-        if request.at is None and not request.counted:
+        if request.at is None and not request.counted and first:
             counts.skipped += space.skipped_rows(request.view, request.since.position, request.log_until)
         if packing is None or request.counted:
             return
@@ -46,6 +55,13 @@ def run_changes(
         counts.ties += undecided
         for batch in space.stream(_answer(window, newest, features), _answer_schema(view, features), _ROWS):
             yield _shaped(batch, view, features)
+
+
+def _in_bucket(space: Workspace, view: ResolvedView, bucket: Bucket) -> Callable[[Sequence[Tree]], Tree]:
+    """The condition of the rows whose keys, in order of name, are in a bucket."""
+    places = sorted(range(len(view.keys)), key=lambda i: view.keys[i].name)
+    dtypes = [view.keys[i].dtype for i in places]
+    return lambda keys: in_bucket(space.words, [keys[i] for i in places], dtypes, bucket)
 
 
 def _input(request: ChangesRequest) -> ViewInput:

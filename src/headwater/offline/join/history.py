@@ -6,7 +6,7 @@ import itertools
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,13 +22,15 @@ from headwater.offline.base import BUDGET, HistoryRequest, ViewInput
 from headwater.offline.files.local import SourceFile, local_identities
 from headwater.offline.files.queried import in_project
 from headwater.offline.join import pit
+from headwater.offline.join.batches import one_batch
 from headwater.offline.join.choose import answer, answer_schema, choose
 from headwater.offline.join.columns import ViewColumns, view_columns
 from headwater.offline.join.events import as_rows
 from headwater.offline.join.pit import Join
 from headwater.offline.join.placed_spine import PlacedSpine
 from headwater.offline.join.relations import BIGINT, ViewRelations, column, key_form, number, table_named
-from headwater.offline.join.spine import Seen, Spine, one_batch, open_spine
+from headwater.offline.join.spine import LocalSpine, Seen, Spine, open_spine
+from headwater.offline.join.spine_bucket import SpineBucket
 from headwater.offline.join.windowed import Bounds, WindowColumns, WindowJoin
 from headwater.offline.join.workspace import CANCELLED, Workspace
 from headwater.planning.files import FileIdentity, moved_files
@@ -87,6 +89,7 @@ class PointInTimeRun:
         for view in request.views:
             for key in view.view.keys:
                 self._keys.setdefault(key.column, key.dtype)
+        self._bucket = SpineBucket.of(request.bucket, request.views, self._keys)
         self._statements: tuple[str, ...] | None = None
         self._counts: dict[str, dict[str, int]] = {}
         self._lock, self._cancelled = forks.lock(), False
@@ -152,6 +155,7 @@ class PointInTimeRun:
                 folder=folder,
                 base=base,
                 timezone=request.timezone,
+                bucket=self._bucket,
             )
 
     def _check_entities(self) -> None:
@@ -190,6 +194,14 @@ class PointInTimeRun:
     def timestamp_column(self) -> str | None:
         return None if self.spine is None or self.spine.at is not None else self.spine.timestamp_column
 
+    def row_numbers(self) -> pa.Array:
+        if not isinstance(self.spine, LocalSpine):
+            raise UsageError(
+                "rows have numbers in a spine that is a table or a file alone: give the spine a column that tells its "
+                "rows apart"
+            )
+        return pa.array(self.spine.row_numbers)
+
     def counts(self) -> Mapping[str, Mapping[str, int]]:
         """Per view label: the counts of `ViewCounts`; complete once batches were consumed."""
         return self._counts
@@ -216,7 +228,7 @@ class PointInTimeRun:
 
     @property
     def known_rows(self) -> int | None:
-        return None if self.spine is None else self.spine.size
+        return None if self.spine is None or self._bucket is not None else self.spine.size
 
     def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
         """Run the join; batches of `rows` rows and a last one of fewer, in the spine's order.
@@ -302,7 +314,10 @@ class PointInTimeRun:
         for i, (view, columns) in enumerate(zip(self._request.views, self._columns, strict=True)):
             read = as_rows(view)
             names = [f.name for f in read.view.view.feature_list]
-            parts.append(_Part(view, view.view.label, space.view_relations(read, str(i), names), columns))
+            rows = space.view_relations(read, str(i), names)
+            if self._bucket is not None:
+                rows = replace(rows, only=self._bucket.of_view(space, read.view))
+            parts.append(_Part(view, view.view.label, rows, columns))
         if self.spine is None:
             self._list_entities(space, parts, seen)
         for part in parts:
@@ -324,6 +339,9 @@ class PointInTimeRun:
             at,
             self._request.as_known,
         )
+        if self._bucket is not None:
+            here = self._bucket.condition(space.words, {name: column(name, "b") for name in self._keys})
+            found = exp.select(exp.Star()).from_(found.subquery("b")).where(here)
         keys = [column(name).as_(f"c{i}") for i, name in enumerate(self._keys)]
         row = exp.Sub(this=exp.Window(this=exp.RowNumber()), expression=number(1))
         space.create(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -99,6 +99,8 @@ def _reached(join: Join) -> float:
 
 def _unsorted(space: Workspace, label: str, join: Join) -> Unsorted:
     """All rows, keys by number: one of 64 bits is its own, others are numbered."""
+    # it is kept for every bucket
+    join = replace(join, rows=replace(join.rows, only=None))
     names = join.rows.key_names
     rows = join.rows.narrow()
     columns = [column(name, "r") for name in ("event", "created", "ordinal")]

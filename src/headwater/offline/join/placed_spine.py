@@ -12,6 +12,7 @@ from headwater.errors import SourceError, SpineError
 from headwater.offline.fitting import Columns
 from headwater.offline.join.relations import BIGINT, EngineTable, Tree, column, number, table_named
 from headwater.offline.join.spine import Seen, Spine
+from headwater.offline.join.spine_bucket import columns_named
 from headwater.offline.join.workspace import Workspace
 from headwater.offline.words import Words
 from headwater.types import DType
@@ -63,9 +64,13 @@ class PlacedSpine(Spine):
     def place(self, space: Workspace, seen: Seen) -> None:
         kept = [column(name).as_(f"s{i}", quoted=True) for i, name in enumerate(self.schema.names)]
         forms = [form.as_(name, quoted=True) for name, form in self._forms().items()]
-        taken = exp.select(*forms, *kept).from_(self._held.table.copy()).subquery("x")
+        taken = exp.select(*forms, *kept).from_(self._held.table.copy())
+        if self.bucket is not None:
+            here = self.bucket.condition(space.words, columns_named(list(self.keys), "y"))
+            taken = exp.select(exp.Column(this=exp.Star(), table="y")).from_(taken.subquery("y")).where(here)
         row = exp.Window(this=exp.RowNumber()) - number(1)
-        space.create("spine", exp.select(row.as_("rn"), exp.Column(this=exp.Star(), table="x")).from_(taken))
+        numbered = exp.select(row.as_("rn"), exp.Column(this=exp.Star(), table="x")).from_(taken.subquery("x"))
+        space.create("spine", numbered)
         t = column("t")
         absent = exp.Is(this=t, expression=exp.Null())
         whole = exp.select(exp.Count(this=exp.Star()), exp.Min(this=t), exp.Max(this=t), exp.CountIf(this=absent))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -105,6 +105,7 @@ class ViewRelations:
         types: Arrow types of k0… and `event_id`, by which an engine that settles ties elsewhere gives its rows.
         indexes: those that are kept of the source's rows; None: of these none is.
         row_count: how many rows the source has, where that is known; else 0.
+        only: the condition of the rows that are read, of their keys k0…; None: all are.
     """
 
     source: Relation | None
@@ -124,6 +125,7 @@ class ViewRelations:
     types: Mapping[str, pa.DataType] = field(default_factory=dict)
     indexes: RowIndexes | None = None
     row_count: int = 0
+    only: Callable[[Sequence[Tree]], Tree] | None = None
 
     @property
     def lag(self) -> int | None:
@@ -202,7 +204,7 @@ class ViewRelations:
             columns += [part.features[name].copy().as_(f"f{i}") for i, name in enumerate(features)]
             if event_id:
                 columns.append((exp.Null() if part.event_id is None else part.event_id.copy()).as_("event_id"))
-            select = _within(exp.select(*columns, copy=False).from_(part.table.copy(), copy=False), part, lower, upper)
+            select = self._taken(exp.select(*columns, copy=False), part, lower, upper)
             if not nulls:
                 needed = [*part.keys, part.event, part.created]
                 select = select.where(*[is_not_null(e.copy()) for e in needed if e is not None], copy=False)
@@ -227,9 +229,16 @@ class ViewRelations:
             columns.append((exp.Null() if event_id is None else event_id.copy()).as_("event_id"))
             columns += [part.features[name].copy().as_(f"f{i}") for i, name in enumerate(names)]
             needed = [*part.keys, part.event, part.created]
-            select = _within(exp.select(*columns, copy=False).from_(part.table.copy(), copy=False), part, lower, upper)
+            select = self._taken(exp.select(*columns, copy=False), part, lower, upper)
             queries.append(select.where(*[is_not_null(e.copy()) for e in needed if e is not None], copy=False))
         return union_all(queries)
+
+    def _taken(self, select: exp.Select, part: Relation, lower: int | None, upper: int | None) -> exp.Select:
+        """Columns of the rows that are read of a part."""
+        select = _within(select.from_(part.table.copy(), copy=False), part, lower, upper)
+        if self.only is None or not part.keys:
+            return select
+        return select.where(self.only([key.copy() for key in part.keys]), copy=False)
 
     def _times(self, part: Relation) -> list[Tree]:
         event = part.event if part.event is not None else big(MIN_MICROS)

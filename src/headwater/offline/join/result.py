@@ -184,6 +184,17 @@ class HistoryResult(OfOneProcess):
         """How many rows there are; None where only a run can tell."""
         return self._run.known_rows
 
+    def row_numbers(self) -> pa.Array:
+        """Which rows of the spine these are: with `bucket=…` those of the bucket, else all of them.
+
+        Returns:
+            Their positions in the spine, int64, ascending, in the order of the result's rows; the first row is 0.
+
+        Raises:
+            UsageError: the spine is neither a table nor a file, or there is none.
+        """
+        return self._run.row_numbers()
+
     def to_batches(self, rows: int = BATCH) -> Iterator[pa.RecordBatch]:
         """The rows in bounded memory.
 
@@ -299,6 +310,8 @@ class HistoryResult(OfOneProcess):
         given = self._request.spine
         if not is_pandas(given):
             return to_pandas(self.to_arrow(), types)
+        if self._request.bucket is not None:
+            given = given.iloc[self.row_numbers().to_numpy()]
         return to_pandas(self.to_arrow().select(self._added), types, beside=given)
 
     def to_polars(self) -> polars.DataFrame:
@@ -313,6 +326,8 @@ class HistoryResult(OfOneProcess):
         given = self._request.spine
         if not (is_polars(given) and hasattr(given, "hstack")):
             return to_polars(self.to_arrow())
+        if self._request.bucket is not None:
+            given = given[self.row_numbers().to_numpy()]
         return to_polars(self.to_arrow().select(self._added), beside=given)
 
     def cancel(self) -> None:

@@ -17,7 +17,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from headwater.errors import DataError, SpineError, UsageError, brief, listing, nearest
+from headwater.offline.join.batches import in_pieces, one_batch
 from headwater.offline.join.relations import key_form
+from headwater.offline.join.spine_bucket import SpineBucket
 from headwater.offline.join.spine_query import is_file, spine_query
 from headwater.offline.join.workspace import Workspace
 from headwater.planning.local_time import REPEATED, SKIPPED, NaiveTimes, aware, floor_micros, local_times
@@ -33,6 +35,11 @@ _FORMS = (
     "(a CSV: \"SELECT * FROM read_csv('spine.csv')\", or pandas.read_csv('spine.csv', parse_dates=['timestamp']))"
 )
 _BATCH = 131_072
+NO_NUMBERS = (
+    "bucket=…: the views share no join key, so the number of a row decides, and the rows of a query have none: give a "
+    "table or a Parquet file as the spine"
+)
+"""Why a query has no buckets without keys."""
 
 
 @dataclass
@@ -58,10 +65,12 @@ class Spine(ABC):
         given: what the user gave.
         zone: the time zone of naive timestamps; None: UTC.
         repeated, skipped: how many timestamps are in an hour that a clock change repeats, or skips.
+        bucket: which rows there are; None: all.
     """
 
     zone: str | None = None
     repeated = skipped = 0
+    bucket: SpineBucket | None = None
 
     def __init__(self, keys: Mapping[str, DType], timestamp_column: str | None, at: int | None, given: Any) -> None:
         self.keys = dict(keys)
@@ -134,7 +143,7 @@ class LocalSpine(Spine):
         space.load("spine", self.narrow_schema, self.narrow(seen.add))
 
     def columns(self, space: Workspace, rows: int, seen: Seen) -> Iterator[pa.RecordBatch]:
-        return self.whole(rows)
+        return self.whole(rows) if self.bucket is None else in_pieces(self.whole(rows), rows, self.schema)
 
     @property
     def narrow_schema(self) -> pa.Schema:
@@ -153,20 +162,23 @@ class LocalSpine(Spine):
                 a key that does not fit, by its row.
         """
         wanted = [*self.keys, *([self.timestamp_column] if self.timestamp_column is not None else [])]
-        first = 0
+        first = number = 0
         for batch in self.batches(_BATCH, list(dict.fromkeys(wanted))):
             size = batch.num_rows
             refuse_unreadable(zip(batch.schema.names, batch.columns, strict=True), _place, SpineError, first)
             t = np.full(size, self.at, np.int64) if self.at is not None else self._instants(batch, first)
-            if size:
-                seen(size, int(t.min()), int(t.max()))
             keys = [self._key(batch.column(name), name, dtype, first) for name, dtype in self.keys.items()]
-            numbers = pa.array(np.arange(first, first + size, dtype=np.int64))
+            if self.bucket is not None:
+                chosen = self.bucket.rows(dict(zip(self.keys, keys, strict=True)), first, size)
+                t, keys = t[chosen], [key.filter(pa.array(chosen)) for key in keys]
+            if len(t):
+                seen(len(t), int(t.min()), int(t.max()))
+            numbers = pa.array(np.arange(number, number + len(t), dtype=np.int64))
             yield pa.RecordBatch.from_arrays([numbers, pa.array(t), *keys], schema=self.narrow_schema)
-            first += size
+            first, number = first + size, number + len(t)
 
     def whole(self, rows: int) -> Iterator[pa.RecordBatch]:
-        """`batches` of all columns.
+        """`batches` of all columns; those of a bucket have fewer rows.
 
         Raises:
             SpineError: text that is not UTF-8, by its row.
@@ -174,8 +186,25 @@ class LocalSpine(Spine):
         first = 0
         for batch in self.batches(rows):
             refuse_not_text(zip(batch.schema.names, batch.columns, strict=True), _place, SpineError, first)
+            yield batch if self.bucket is None else batch.filter(pa.array(self._chosen(self.bucket, batch, first)))
             first += batch.num_rows
-            yield batch
+
+    def _chosen(self, bucket: SpineBucket, batch: pa.RecordBatch, first: int) -> NDArray[np.bool_]:
+        """Which of some whole rows are in a bucket."""
+        keys = {name: self._key(batch.column(name), name, dtype, first) for name, dtype in bucket.keys.items()}
+        return bucket.rows(keys, first, batch.num_rows)
+
+    @property
+    def row_numbers(self) -> NDArray[np.int64]:
+        """Which rows of the spine there are, in order, from 0."""
+        found, first = [], 0
+        for batch in self.batches(_BATCH, list(self.keys)):
+            chosen = np.ones(batch.num_rows, np.bool_)
+            if self.bucket is not None:
+                chosen = self._chosen(self.bucket, batch, first)
+            found.append(np.flatnonzero(chosen) + first)
+            first += batch.num_rows
+        return np.concatenate([np.zeros(0, np.int64), *found])
 
     def _instants(self, batch: pa.RecordBatch, first: int) -> NDArray[np.int64]:
         assert self.timestamp_column is not None
@@ -297,21 +326,6 @@ class ParquetSpine(LocalSpine):
                 yield one_batch(pa.Table.from_batches(held), count)
 
 
-def one_batch(table: pa.Table, size: int) -> pa.RecordBatch:
-    """The rows of a table as one batch."""
-    columns = [_joined(column) for column in table.columns]
-    if not columns:
-        return pa.RecordBatch.from_struct_array(pa.array([{}] * size, pa.struct([])))
-    return pa.RecordBatch.from_arrays(columns, schema=table.schema.remove_metadata())
-
-
-def _joined(column: pa.ChunkedArray) -> pa.Array:
-    if column.num_chunks == 1:
-        return column.chunk(0)
-    joined = column.combine_chunks()
-    return joined if isinstance(joined, pa.Array) else pa.concat_arrays(joined.chunks)
-
-
 def open_spine(
     given: Any,
     keys: Mapping[str, DType],
@@ -323,6 +337,7 @@ def open_spine(
     folder: Path,
     base: Path,
     timezone: str | None = None,
+    bucket: SpineBucket | None = None,
 ) -> Spine:
     """The spine that the user gave, checked.
 
@@ -336,6 +351,7 @@ def open_spine(
         folder: where the answer of SQL is kept while the spine lives.
         base: the project's folder, where a relative path is looked for after the working directory.
         timezone: of naive timestamps; None: UTC.
+        bucket: only these rows; None: all.
 
     Raises:
         SpineError: a missing column, a key of another type, an unreadable file.
@@ -363,7 +379,9 @@ def open_spine(
         except DataError as bad:
             raise SpineError(str(bad)) from bad
         spine = TableSpine(table, keys, timestamp_column, at, given)
-    spine.zone = timezone
+    spine.zone, spine.bucket = timezone, bucket
+    if text is not None and bucket is not None and not bucket.keys:
+        raise SpineError(NO_NUMBERS)
     spine.prepare()
     if spine.timestamp_column in mixed:
         times = mixed[spine.timestamp_column]

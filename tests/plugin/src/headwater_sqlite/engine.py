@@ -21,6 +21,7 @@ from headwater.offline.backend import Backend
 from headwater.offline.engines.duckdb.engine import DuckDBEngine
 from headwater.offline.join.relations import EngineTable
 from headwater.offline.remote import RemoteEngine
+from headwater.planning.buckets import text_number
 from headwater.types import DType
 
 _TYPES = {"int32": "INTEGER", "int64": "INTEGER", "bool": "INTEGER", "timestamp": "INTEGER", "date": "INTEGER"}
@@ -73,6 +74,9 @@ class SQLiteWords:
     def time_literal(self, micros: int, given: pa.DataType) -> exp.Expression | None:
         return None
 
+    def key_integer(self, key: exp.Expression, dtype: DType) -> exp.Expression:
+        return exp.func("headwater_number", key) if dtype.name in ("string", "bytes") else key
+
 
 class SQLiteBackend(Backend):
     """One connection, whose temporary tables nobody else sees."""
@@ -82,6 +86,7 @@ class SQLiteBackend(Backend):
     def __init__(self, database: str) -> None:
         self.connection = sqlite3.connect(database, check_same_thread=False, isolation_level=None)
         self.connection.create_function("headwater_failed", 3, self._fail, deterministic=True)
+        self.connection.create_function("headwater_number", 1, _number, deterministic=True)
         self._failure: str | None = None
 
     def create(self, name: str, query: exp.Query) -> None:
@@ -186,6 +191,10 @@ class SQLiteEngine(RemoteEngine):
 
     def connect(self) -> SQLiteBackend:
         return SQLiteBackend(self._database)
+
+
+def _number(value: str | bytes | None) -> int | None:
+    return None if value is None else text_number(value)
 
 
 def _own_table(source: Source) -> exp.Table | None:

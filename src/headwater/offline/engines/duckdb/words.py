@@ -13,6 +13,7 @@ from sqlglot import exp, parse_one
 from headwater.clock import from_micros
 from headwater.offline.join.relations import Tree
 from headwater.offline.words import Place
+from headwater.planning.buckets import DIGITS
 from headwater.planning.value_rule import BITS, FLOAT32_END, WHOLE
 from headwater.types import DType, Float32
 
@@ -113,6 +114,15 @@ class DuckDBWords:
             return None
         text = when.strftime("%Y-%m-%d") if kind == "DATE" else when.strftime("%Y-%m-%d %H:%M:%S.%f")
         return tree(f"CAST('{text}{'+00' if kind.startswith('TIMESTAMPTZ') else ''}' AS {kind})")
+
+    def key_integer(self, key: Tree, dtype: DType) -> Tree:
+        sql = _rendered(key)
+        match dtype.name:
+            case "date":
+                return tree(f"date_diff('day', DATE '1970-01-01', {sql})")
+            case "bool":
+                return tree(f"CAST({sql} AS BIGINT)")
+        return tree(f"CAST('0x' || left(md5({sql}), {DIGITS}) AS BIGINT)")
 
 
 WORDS = DuckDBWords()
