@@ -10,7 +10,10 @@ from headwater.errors import UsageError
 from headwater.planning.buckets import FACTOR, PRIME, Bucket, hashes, members
 
 VECTORS = [
-    (pa.array([0, 1, -1, 2**31, 2**63 - 1, -(2**63), None]), [0, 1103515245, 1043968402, 1103515245, 1103515245, 2087936804, 0]),
+    (
+        pa.array([0, 1, -1, 2**31, 2**63 - 1, -(2**63), None]),
+        [0, 1103515245, 1043968402, 1103515245, 1103515245, 2087936804, 0],
+    ),
     (pa.array(["", "JFK", "ä", None]), [2004205403, 792742448, 1877981335, 0]),
     (pa.array([b"", b"\x00\xff", None]), [2004205403, 834463130, 0]),
     (pa.array([False, True, None]), [0, 1103515245, 0]),

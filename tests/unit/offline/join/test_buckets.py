@@ -157,3 +157,25 @@ def test_a_row_that_is_wrong_is_named_by_its_place_in_the_whole_spine(store):
 def test_a_bucket_that_is_none_is_refused(store):
     with pytest.raises(UsageError, match="0 <= i < n"):
         store.get_historical_features(pa.table(SPINE), ["users:*"], bucket=(3, 3))
+
+
+def test_of_hive_partitions_by_the_key_only_those_of_the_bucket_are_read(tmp_path):
+    user = hw.Entity("user", join_keys={"user": hw.Int64})
+    source = hw.ParquetSource("rows", event_time="at")
+    view = hw.FeatureView("users", entity=user, source=source, features=[hw.Feature("x", hw.Float64)])
+    users = pa.array(range(8))
+    spine = pa.table({"user": users, "timestamp": [NOON] * 8})
+    for user_id in range(8):
+        folder = tmp_path / "rows" / f"user={user_id}"
+        folder.mkdir(parents=True)
+        pq.write_table(pa.table({"at": [NOON] * 500, "x": [float(user_id)] * 500}), folder / "a.parquet")
+    with hw.FeatureStore(tmp_path) as store:
+        store.apply([user, view])
+        for user_id in users.filter(pa.array(members([users], Bucket(1, 2)))).to_pylist():
+            damaged = tmp_path / "rows" / f"user={user_id}" / "a.parquet"
+            damaged.write_bytes(b"PAR1" + b"\xff" * 100 + damaged.read_bytes()[104:])
+        here = members([users], Bucket(0, 2)).nonzero()[0]
+        found = store.get_historical_features(spine, ["users:x"], bucket=(0, 2)).to_arrow()
+        assert found.column("x").to_pylist() == [float(user_id) for user_id in here]
+        with pytest.raises(hw.HeadwaterError):
+            store.get_historical_features(spine, ["users:x"], bucket=(1, 2)).to_arrow()
