@@ -28,7 +28,8 @@ test: lint servers torch .venv-sail/.stamp .venv-spark/.stamp ## check style, ty
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n 3 --dist worksteal --timeout 300 --reruns 1 --max-suite-reruns 5 --durations 40 || status=1; \
 	$(MAKE) --no-print-directory $(BOTH) test-sail test-spark || status=1; \
 	exit $$status
-	$(if $(wildcard src/headwater/cli/__init__.py),$(BIN)/python scripts/cli_reference.py --check)
+	$(BIN)/python scripts/cli_reference.py --check
+	$(BIN)/python scripts/engine_matrix.py --check
 
 test-sail test-spark: test-%: .venv-%/.stamp servers
 	env -u PYTHONDONTWRITEBYTECODE .venv-$*/bin/pytest --timeout 300 --durations 10 $(SPARK_TESTS)
@@ -67,6 +68,7 @@ format: .venv/.stamp ## format the code and fix what can be fixed
 
 docs: .venv/.stamp ## regenerate the generated pages
 	$(BIN)/python scripts/cli_reference.py
+	$(BIN)/python scripts/engine_matrix.py
 
 site: .venv-site/.stamp ## build the documentation site, with an API reference, in site/
 	NO_MKDOCS_2_WARNING=1 .venv-site/bin/mkdocs build --quiet --strict

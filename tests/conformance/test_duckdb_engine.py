@@ -12,14 +12,28 @@ from headwater.offline.index.folder import IndexRules, kept_in
 from headwater.offline.join.workspace import PackedLimits
 from headwater.testing.dense import dense_case
 from headwater.testing.offline_suite import OfflineEngineSuite, PointInTimeSuite, check_history
+from headwater.testing.own_tables_suite import AbilitiesSuite
+from tests.engine_gaps import DUCKDB
 
 
-class TestDuckDBEngine(OfflineEngineSuite):
+class TestDuckDBEngine(OfflineEngineSuite, AbilitiesSuite):
+    gaps = DUCKDB
+
     @pytest.fixture
     def engine(self):
         engine = DuckDBEngine()
         yield engine
         engine.close()
+
+    @pytest.fixture
+    def place(self, tmp_path):
+        """It has no tables of its own: files are what it reads in place."""
+
+        def placed(table, name):
+            pq.write_table(table, tmp_path / f"{name}.parquet")
+            return f"SELECT * FROM '{tmp_path / name}.parquet'"
+
+        return placed
 
     @pytest.fixture
     def bounded(self, tmp_path):

@@ -10,15 +10,22 @@ from headwater_sqlite.engine import SQLiteEngine
 
 import headwater as hw
 from headwater.errors import ConfigError
-from headwater.testing.offline_suite import Gaps, OfflineEngineSuite, OwnTablesSuite
+from headwater.testing.offline_suite import OfflineEngineSuite, OwnTablesSuite
+from tests.engine_gaps import SQLITE
 
 DECLARED = {"int32": "INTEGER", "int64": "INTEGER", "float": "REAL", "double": "REAL", "bool": "BOOLEAN"}
-DECLARED |= {"string": "TEXT", "binary": "BLOB", "date32[day]": "DATE", "timestamp[us, tz=UTC]": "MICROS"}
+DECLARED |= {
+    "string": "TEXT",
+    "binary": "BLOB",
+    "date32[day]": "DATE",
+    "timestamp[us, tz=UTC]": "MICROS",
+    "timestamp[us]": "MICROS",
+}
 
 
 class TestSQLiteEngine(OfflineEngineSuite, OwnTablesSuite):
     large = 100_000  # SQLite keeps what it sorts in files of its own: there is no bound to prove
-    gaps = Gaps(dtypes=frozenset({"array", "embedding"}), nan=True)
+    gaps = SQLITE
 
     @pytest.fixture
     def engine(self, tmp_path):
@@ -29,7 +36,7 @@ class TestSQLiteEngine(OfflineEngineSuite, OwnTablesSuite):
     @pytest.fixture
     def place(self, tmp_path):
         def placed(table, name):
-            columns = ", ".join(f'"{field.name}" {DECLARED[str(field.type)]}' for field in table.schema)
+            columns = ", ".join(f'"{field.name}" {DECLARED.get(str(field.type), "TEXT")}' for field in table.schema)
             numbers = [
                 column.cast(pa.int64() if pa.types.is_timestamp(column.type) else pa.int32())
                 if pa.types.is_temporal(column.type)
@@ -39,7 +46,11 @@ class TestSQLiteEngine(OfflineEngineSuite, OwnTablesSuite):
             with closing(sqlite3.connect(tmp_path / "warehouse.db")) as warehouse, warehouse:
                 warehouse.execute(f"CREATE TABLE {name} ({columns})")
                 marks = ", ".join("?" for _ in numbers)
-                rows = zip(*(column.to_pylist() for column in numbers), strict=True)
+                texts = [
+                    map(repr, column.to_pylist()) if pa.types.is_nested(column.type) else column.to_pylist()
+                    for column in numbers
+                ]
+                rows = zip(*texts, strict=True)
                 warehouse.executemany(f"INSERT INTO {name} VALUES ({marks})", rows)
             return f"SELECT * FROM main.{name}"
 

@@ -12,8 +12,9 @@ try:
 except ImportError as missing:
     raise MissingExtra("headwater.testing needs pytest and hypothesis: pip install 'headwater[testing]'") from missing
 
-_SUITES = ("lives", "log", "offline", "online", "read", "refill", "registry", "shared", "shared_registry")
-pytest.register_assert_rewrite(*(f"headwater.testing.{room}_suite" for room in _SUITES))
+_SUITES = ("lives", "log", "offline", "online", "read", "refill", "own_tables", "registry", "shared", "shared_registry")
+pytest.register_assert_rewrite(*(f"headwater.testing.{name}_suite" for name in _SUITES))
+pytest.register_assert_rewrite("headwater.testing.engine_probes", "headwater.testing.offline_checks")
 
 SCALE = int(os.environ.get("HEADWATER_TEST_SCALE", "1"))
 """How many times the usual number of random cases the suites try; set by the environment for a longer search."""

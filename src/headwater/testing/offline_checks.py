@@ -1,0 +1,143 @@
+"""What suites of offline engines ask an engine for, and how they compare it with the oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+from headwater.clock import MIN_MICROS
+from headwater.definitions.sources import Source
+from headwater.definitions.view import FeatureSelection
+from headwater.offline.base import ChangeCounts, ChangesRequest, HistoryRequest, OfflineEngine, ViewInput
+from headwater.planning.watermark import Watermark
+from headwater.testing import rounds
+from headwater.testing.cases import HistoryCase, ViewCase, plain, plain_rows
+from headwater.testing.oracle import Fact, changes, counts
+from headwater.testing.pools import MIDNIGHT
+from headwater.testing.strategies import log_instants
+
+EXAMPLES = settings(
+    max_examples=rounds(10),
+    deadline=None,
+    suppress_health_check=[
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+        HealthCheck.differing_executors,
+    ],
+)
+
+FEW = settings(EXAMPLES, max_examples=rounds(5))
+
+
+def instants(seconds: Sequence[int]) -> pa.Array:
+    """Instants by their seconds since 1970."""
+    return pa.array([n * 1_000_000 for n in seconds], pa.int64()).cast(pa.timestamp("us", tz="UTC"))
+
+
+def run(engine: OfflineEngine, request: HistoryRequest) -> pa.Table:
+    """The whole answer of a request."""
+    history = engine.history(request)
+    return pa.Table.from_batches(history.batches(1000), history.schema)
+
+
+def check_history(
+    engine: OfflineEngine, case: HistoryCase, spine: Any = None, sources: dict[str, Source] | None = None
+) -> None:
+    """Assert that rows, order, spine columns, values, statuses, event times and counts are those of the oracle."""
+    assert case.spine is not None
+    history = engine.history(case.request(spine, sources))
+    found = pa.Table.from_batches(history.batches(5), history.schema)
+    assert found.num_rows == case.spine.num_rows
+    assert found.column_names[: case.spine.num_columns] == case.spine.column_names
+    if spine is None:
+        assert found.select(case.spine.column_names).equals(case.spine.replace_schema_metadata(None))
+    answers = {view.label: case.answers(view) for view in case.views}
+    expected = plain_rows(case.expected(answers))
+    added = found.drop_columns(case.spine.column_names)
+    shown = plain_rows(added.to_pylist())
+    assert shown == expected if expected else not shown
+    check_types(case, added)
+    for view in case.views:
+        told = {
+            name: history.counts()[view.label].get(name, 0)
+            for name in ("matched", "no_row", "expired", "not_known", "same_instant", "ties")
+        }
+        assert told == counts(answers[view.label], case.instants)
+        assert history.counts()[view.label]["null_times"] == view.null_times
+
+
+def check_changes(engine: OfflineEngine, case: ViewCase, asked: ViewInput, data: Any) -> None:
+    """Assert that the changes between instants that are drawn are those of the oracle."""
+    end, before, since = (data.draw(log_instants(), label=name) for name in ("end", "source_after", "since"))
+    before = data.draw(st.sampled_from([MIN_MICROS, before]))
+    mark = Watermark(data.draw(st.sampled_from([MIN_MICROS, since])), data.draw(st.integers(0, 3)))
+    until = data.draw(st.sampled_from([2**62, 2]), label="log_until")
+    expected = changes(case.facts(), case.tombstones, end=end, source_after=before, since=mark, log_until=until)
+    found = changed(engine, case, ChangesRequest(asked, end, before, mark, until))
+    assert found == {key: fact_row(fact) for key, fact in expected.items()}
+
+
+def check_types(case: HistoryCase, found: pa.Table) -> None:
+    """Assert that features come in the Arrow type of their dtype."""
+    for view in case.views:
+        for feature in view.selection.view.feature_list:
+            name = f"{view.label}__{feature.name}"
+            assert name not in found.column_names or found.schema.field(name).type == feature.dtype.arrow
+        assert found.schema.field(f"{view.label}__event_time").type == pa.timestamp("us", tz="UTC")
+
+
+def changes_input(case: ViewCase) -> ViewInput:
+    """A view version, whole, with its source and log."""
+    whole = replace(case, selection=FeatureSelection(case.selection.view))
+    resolved = HistoryCase((whole,), None, at=MIDNIGHT // 1000).resolved().views[0]
+    return ViewInput(resolved, case.view.source, case.slice())
+
+
+def changed(engine: OfflineEngine, case: ViewCase, request: ChangesRequest) -> dict[Any, Any]:
+    """What `changes` gives, by key."""
+    found, counted = rows_by_key(engine, case, request)
+    assert counted.null_times == case.null_times
+    return found
+
+
+def rows_by_key(engine: OfflineEngine, case: ViewCase, request: ChangesRequest) -> tuple[dict[Any, Any], ChangeCounts]:
+    """The rows of `changes` by key, and what it counted."""
+    counted = ChangeCounts()
+    found: dict[Any, Any] = {}
+    for key, row in rows_of(engine, case, request, counted):
+        assert key not in found
+        found[key] = row
+    return found, counted
+
+
+def rows_of(
+    engine: OfflineEngine, case: ViewCase, request: ChangesRequest, counts: ChangeCounts
+) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """The rows of `changes`, each with its key."""
+    names = list(case.selection.view.join_keys)
+    for batch in engine.changes(request, counts):
+        for row in batch.to_pylist():
+            key = tuple(row.pop(name) for name in names)
+            yield key, {name: plain(value) for name, value in row.items()}
+
+
+def times_of(fact: Fact) -> tuple[Any, int, int]:
+    """The key and times of a row."""
+    return fact.key, fact.event, fact.created
+
+
+def fact_row(fact: Fact) -> dict[str, Any]:
+    """A fact as a row of `changes`."""
+    times = {
+        "__event": fact.event,
+        "__created": fact.created,
+        "__origin": int(fact.from_log),
+        "__position": fact.position,
+    }
+    return {**times, **{name: plain(value) for name, value in fact.values.items()}}
