@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,49 +33,48 @@ class Dealt:
     def __init__(self, schema: pa.Schema, folder: Path, budget: int, parts: int = PARTS) -> None:
         self.schema, self._parts = schema, parts
         self._folder, self._budget, self._held = folder, budget, 0
-        self._batches: list[list[pa.RecordBatch]] = [[] for _ in range(parts)]
         self._files: list[pa.ipc.RecordBatchStreamWriter | None] = [None] * parts
         self.bytes = [0] * parts
         # neighbours have their arrays in common: few arrays, most of which are free before the last part is taken
-        self._together = max(1, parts // _STEPS)
+        together = max(1, parts // _STEPS)
+        steps = range(0, parts, together)
+        self._steps = [_Step(range(first, min(first + together, parts))) for first in steps]
 
-    def add(self, batch: pa.RecordBatch, part: NDArray[Any]) -> None:
-        """Deal a batch.
+    def add(self, rows: pa.RecordBatch | pa.Table, part: NDArray[Any]) -> None:
+        """Deal rows.
 
         Args:
-            batch: the rows.
+            rows: the rows.
             part: of each its part.
         """
-        if not batch.num_rows:
+        if not rows.num_rows:
             return
         order = _by_part(part, self._parts)
-        ends = np.cumsum(np.bincount(part, minlength=self._parts))
-        for first in range(0, self._parts, self._together):
-            numbers = range(first, min(first + self._together, self._parts))
-            start, end = ends[first - 1] if first else 0, ends[numbers[-1]]
-            if start == end:
-                continue
-            rows = _taken(batch, order[start:end])
-            each, self._held = rows.nbytes / rows.num_rows, self._held + rows.nbytes
-            for number in numbers:
-                size = int(ends[number] - (ends[number - 1] if number else 0))
-                if size:
-                    self._batches[number].append(rows.slice(int(ends[number]) - size - int(start), size))
-                    self.bytes[number] += int(size * each)
+        ends = np.concatenate([[0], np.cumsum(np.bincount(part, minlength=self._parts))])
+        steps = [step for step in self._steps if ends[step.parts.start] < ends[step.parts.stop]]
+        orders = [order[ends[step.parts.start] : ends[step.parts.stop]] for step in steps]
+        for step, some in zip(steps, _taken(rows, orders), strict=True):
+            own = ends[step.parts.start : step.parts.stop + 1] - ends[step.parts.start]
+            step.batches.append((some, own))
+            self._held += some.nbytes
+            for number, size in zip(step.parts, (np.diff(own) * (some.nbytes / some.num_rows)).tolist(), strict=True):
+                self.bytes[number] += int(size)
         if self._held > self._budget:
             self._spill()
 
     def _spill(self) -> None:
-        for number, batches in enumerate(self._batches):
-            if not batches:
-                continue
-            writer = self._files[number]
-            if writer is None:
-                writer = pa.ipc.new_stream(str(self._path(number)), self.schema)
-                self._files[number] = writer
-            for batch in pa.Table.from_batches(batches).combine_chunks().to_batches():
-                writer.write_batch(batch)
-            self._batches[number] = []
+        for step in self._steps:
+            for number in step.parts:
+                batches = step.of_parts(range(number, number + 1))
+                if not batches:
+                    continue
+                writer = self._files[number]
+                if writer is None:
+                    writer = pa.ipc.new_stream(str(self._path(number)), self.schema)
+                    self._files[number] = writer
+                for batch in pa.Table.from_batches(batches).combine_chunks().to_batches():
+                    writer.write_batch(batch)
+            step.batches.clear()
         self._held = 0
 
     def _path(self, number: int) -> Path:
@@ -90,32 +89,70 @@ class Dealt:
     def close(self) -> None:
         """Let go of all rows."""
         self.finish()
-        self._batches = [[] for _ in range(self._parts)]
+        for step in self._steps:
+            step.batches.clear()
 
     def take(self, numbers: range) -> pa.Table:
-        """The rows of some parts, which are gone here then."""
+        """The rows of some parts, those of each in order; parts are taken in order, each once."""
         tables = []
         for number in numbers:
-            batches, self._batches[number] = self._batches[number], []
             if self._files[number] is not None:
                 with pa.OSFile(str(self._path(number))) as file:
                     tables.append(pa.ipc.open_stream(file).read_all())
                 self._path(number).unlink()
+        for step in self._steps:
+            batches = step.of_parts(numbers)
             if batches:
                 tables.append(pa.Table.from_batches(batches))
+            if step.parts.stop <= numbers.stop:
+                step.batches.clear()
         return pa.concat_tables(tables) if tables else self.schema.empty_table()
 
 
-def _taken(batch: pa.RecordBatch, order: NDArray[np.int64]) -> pa.RecordBatch:
-    """Some rows of a batch; Arrow's own `take` is slower on numbers without NULLs."""
-    indices = pa.array(order)
-    columns = []
-    for column in batch.columns:
+class _Step:
+    """Rows of neighbouring parts in memory.
+
+    Args:
+        parts: their numbers.
+
+    Attributes:
+        batches: rows by part, with where each part begins, and where the last one ends.
+    """
+
+    def __init__(self, parts: range) -> None:
+        self.parts = parts
+        self.batches: list[tuple[pa.RecordBatch, NDArray[np.int64]]] = []
+
+    def of_parts(self, numbers: range) -> list[pa.RecordBatch]:
+        """The rows of some parts."""
+        first = max(numbers.start, self.parts.start) - self.parts.start
+        last = min(numbers.stop, self.parts.stop) - self.parts.start
+        if first >= last:
+            return []
+        return [
+            rows.slice(int(ends[first]), int(ends[last] - ends[first]))
+            for rows, ends in self.batches
+            if ends[first] < ends[last]
+        ]
+
+
+def _taken(rows: pa.RecordBatch | pa.Table, orders: Sequence[NDArray[np.int64]]) -> list[pa.RecordBatch]:
+    """Some of the rows, several times: one column after the other, which stays near the processor meanwhile.
+
+    Arrow's own `take` is slower on numbers without NULLs.
+    """
+    found: list[list[pa.Array]] = [[] for _ in orders]
+    for column in rows.columns:
+        if isinstance(column, pa.ChunkedArray):
+            column = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
         if _plain(column):
-            columns.append(pa.array(column.to_numpy().take(order)))
+            values = column.to_numpy()
+            for arrays, order in zip(found, orders, strict=True):
+                arrays.append(pa.array(values.take(order)))
         else:
-            columns.append(column.take(indices))
-    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+            for arrays, order in zip(found, orders, strict=True):
+                arrays.append(column.take(pa.array(order)))
+    return [pa.RecordBatch.from_arrays(arrays, schema=rows.schema) for arrays in found]
 
 
 def _by_part(part: NDArray[Any], parts: int) -> NDArray[np.int64]:

@@ -83,11 +83,10 @@ class Gathered:
 
     def _deal(self) -> None:
         """Deal the answers that wait."""
-        for batch in pa.Table.from_batches(self._waiting, self._schema).combine_chunks().to_batches():
-            places = batch.column(0).to_numpy()
-            block = places // self._block
-            self._dealt.add(batch.set_column(0, "place", pa.array(places - block * self._block)), block)
-        self._waiting = []
+        rows, self._waiting = pa.Table.from_batches(self._waiting, self._schema), []
+        places = rows.column(0).to_numpy()
+        block = places // self._block
+        self._dealt.add(rows.set_column(0, "place", pa.array(places - block * self._block)), block)
 
     def batches(self) -> Iterator[dict[str, pa.Array]]:
         """event, and for each feature f… and its status s…, of so many rows after the other; once."""
