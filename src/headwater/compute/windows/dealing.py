@@ -4,28 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from headwater.compute.windows.statements import ARRIVAL, CREATED, EVENT, EVENT_ID, ORIGIN, POSITION
-from headwater.offline.windows.dealt import PARTS, Dealt, groups_of_parts
+from headwater.offline.windows.dealt import Dealt, groups_of_parts
+from headwater.offline.windows.key_numbers import parts_of_keys
 from headwater.planning.resolve import ResolvedView
-from headwater.planning.windows.digest import digests_of_bytes, digests_of_words
 from headwater.planning.windows.event_ids import event_digests
 from headwater.planning.windows.events import event_columns
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 ID, HAS_ID = "__id", "__has_id"
 PART = 24 << 20
 """Bytes of the rows of keys that are rebuilt together at most, unless one key alone has more."""
 _WORKING = 8
 """The share of the budget that these are: to be rebuilt they take some times as much."""
-_MIX = np.uint64(0x9E3779B97F4A7C15)
-_TOP = np.uint64(56)
 
 
 _LOG = (
@@ -98,7 +92,7 @@ class EventRows:
         dealt = Dealt(schema, folder, budget)
         try:
             for batch in self.kept(batches, schema):
-                dealt.add(batch, self._part_of(batch))
+                dealt.add(batch, parts_of_keys(batch, self.keys))
             dealt.finish()
             total = sum(dealt.bytes)
             for numbers in groups_of_parts(dealt.bytes, min(PART, budget // _WORKING)):
@@ -108,45 +102,9 @@ class EventRows:
         finally:
             dealt.close()
 
-    def _part_of(self, batch: pa.RecordBatch) -> NDArray[np.int64]:
-        mixed = np.zeros(batch.num_rows, np.uint64)
-        for name in self.keys:
-            mixed = mixed * _MIX + _key_digests(batch.column(name))
-        part: NDArray[np.int64] = (mixed >> _TOP).astype(np.int64)
-        return part
-
-    def numbered(self, rows: pa.Table) -> tuple[NDArray[np.int64], pa.Table]:
-        """A number for the key of each row, and the keys by their numbers."""
-        if not self.keys:
-            return np.zeros(rows.num_rows, np.int64), pa.table({"": pa.nulls(1)})
-        coded = [rows.column(name).combine_chunks().dictionary_encode() for name in self.keys]
-        coded = [each.combine_chunks() if isinstance(each, pa.ChunkedArray) else each for each in coded]
-        codes = np.asarray(coded[0].indices).astype(np.int64)
-        if len(coded) == 1:
-            return codes, pa.table({self.keys[0]: coded[0].dictionary})
-        for each in coded[1:]:
-            # no more numbers than there are rows, so that the next column's do not make them too great
-            codes = np.unique(codes * len(each.dictionary) + np.asarray(each.indices), return_inverse=True)[1]
-        _, first, numbers = np.unique(codes, return_index=True, return_inverse=True)
-        return numbers, rows.select(list(self.keys)).take(pa.array(first))
-
-
-assert 1 << 64 - int(_TOP) == PARTS
-
 
 def _ids(batch: pa.RecordBatch) -> tuple[pa.Array, pa.Array]:
     if EVENT_ID not in batch.schema.names or batch.column(EVENT_ID).null_count == batch.num_rows:
         return pa.array(np.zeros(batch.num_rows, np.uint64)), pa.array(np.zeros(batch.num_rows, np.bool_))
     digests, present = event_digests(batch.column(EVENT_ID), np.asarray(batch.column(EVENT)))
     return pa.array(digests), pa.array(present)
-
-
-def _key_digests(column: pa.Array) -> NDArray[np.uint64]:
-    if pa.types.is_string(column.type) or pa.types.is_binary(column.type):
-        texts = column.cast(pa.large_binary())
-        _, offsets, data = texts.buffers()
-        ends = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
-        return digests_of_bytes(ends, np.frombuffer(data, np.uint8) if data is not None else np.zeros(0, np.uint8))
-    narrow = {pa.bool_(): pa.int8(), pa.date32(): pa.int32()}.get(column.type)
-    numbers: Any = column if narrow is None else column.cast(narrow)
-    return digests_of_words(np.asarray(numbers.cast(pa.int64())))

@@ -15,6 +15,7 @@ import pyarrow as pa
 from headwater.compute.windows.dealing import HAS_ID, ID, EventRows
 from headwater.compute.windows.requests import Rebuild, Version
 from headwater.compute.windows.statements import ARRIVAL, CREATED, EVENT, ORIGIN, POSITION, Statements
+from headwater.offline.windows.key_numbers import numbered
 from headwater.online.rows.windows.building.rows import put_events
 from headwater.online.rows.windows.row import NEVER, WindowRow
 from headwater.planning.windows import statements as arrays
@@ -95,7 +96,7 @@ class Rebuilder:
 
     def numbered(self, rows: pa.Table) -> tuple[Ints, list[bytes]]:
         """A number for the key of each row, and what the rows of keys are stored under, by number."""
-        numbers, keys = self.rows.numbered(rows)
+        numbers, keys = numbered(rows, self.rows.keys)
         stored = self._statements.stored_keys(keys)
         return numbers, [key for key in stored if key is not None]
 

@@ -20,17 +20,15 @@ from headwater.offline.join.columns import ViewColumns
 from headwater.offline.join.pit import Join
 from headwater.offline.join.relations import Tree, column, number, table_named
 from headwater.offline.join.workspace import Workspace, created
-from headwater.offline.windows.answers import presence_of
 from headwater.offline.windows.dealt import Dealt, groups_of_parts, local_keys, part_of
 from headwater.offline.windows.events import Deletes
-from headwater.offline.windows.gathered import OVERFLOWN, Gathered
-from headwater.offline.windows.kernel import NO_EVENT, PartAnswer, part_answer
+from headwater.offline.windows.gathered import Gathered
+from headwater.offline.windows.held import OVERFLOWN, HeldForm
+from headwater.offline.windows.kernel import NO_EVENT, PartAnswer
 from headwater.offline.windows.memory import give_back
-from headwater.planning.windows.columns import Column
-from headwater.planning.windows.conditions import conditions
+from headwater.offline.windows.tables import TableKernel
 from headwater.planning.windows.event_ids import event_digests
-from headwater.planning.windows.layout import WindowFeature, WindowLayout
-from headwater.planning.windows.statements import Statements
+from headwater.planning.windows.layout import WindowFeature
 from headwater.types import STATUSES, Status
 
 if TYPE_CHECKING:
@@ -45,7 +43,8 @@ AT_ONCE = 2
 """How many parts are aggregated at once at most."""
 _PART = 4 << 20
 """Bytes of the events and spine rows of parts that are worked on together at most, unless one part alone has more."""
-_SHOWN = 10
+SHOWN = 10
+"""How many keys an error names."""
 _SPINE = pa.schema([("n", pa.int32()), ("rn", pa.int64()), ("t", pa.int64())])
 _TEXTS = pa.array([str(status) for status in STATUSES])
 _NULL = STATUSES.index(Status.NULL)
@@ -114,20 +113,13 @@ class WindowJoin:
         layout = view.view.windows
         assert layout is not None
         self._space, self._label, self._view, self._join, self._size = space, label, view, join, size
-        self._layout: WindowLayout = layout
         by_name = {feature.name: feature for feature in layout.features}
         self._features: list[WindowFeature] = [by_name[name] for name in features]
         self._bounds = bounds
-        lists = [layout.lists[feature.list] for feature in self._features]
-        self._conditions = conditions(dict.fromkeys(each.where for each in lists if each.where), view.view.view.columns)
-        read = [*(each.column for each in lists if each.column is not None), *self._conditions.names]
-        self._ids = view.view.view.source.event_id is not None
-        # of the statements of one event that are equal in all else the values decide
-        columns = view.view.view.columns
-        self._columns = [name for name in columns if self._ids or name in read]
+        self._kernel = table_kernel(view, join, self._features)
+        self._event_schema = pa.schema([("n", pa.int32()), *self._kernel.fields()])
         self._keys = created(space, f"keys_{label}", self._key_query())
-        presences = [presence_of(feature, given) for feature, given in zip(self._features, lists, strict=True)]
-        self._gathered = Gathered(size, self._features, presences, bounds.rows, bounds.folder, bounds.budget)
+        self._gathered = Gathered(size, HeldForm(layout, self._features), bounds.rows, bounds.folder, bounds.budget)
         self.counts = {"matched": 0, "no_row": 0, "expired": 0, "not_known": 0, "same_instant": 0}
 
     def run(self) -> None:
@@ -171,15 +163,6 @@ class WindowJoin:
 
     # what is read
 
-    @property
-    def _event_schema(self) -> pa.Schema:
-        columns = self._view.view.view.columns
-        fixed = [("n", pa.int32()), ("event", pa.int64())]
-        fixed += [("created", pa.int64())] if self._join.rows.lag is None else []
-        fixed += [("origin", pa.int8()), ("position", pa.int64())] if self._join.rows.log else []
-        ids = [("id", pa.uint64()), ("has_id", pa.bool_())] if self._ids else []
-        return pa.schema([*fixed, *ids, *[(f"f{i}", columns[name].arrow) for i, name in enumerate(self._columns)]])
-
     def _key_query(self) -> exp.Query:
         """Every key of the spine, numbered."""
         keys = self._join.rows.key_names
@@ -198,8 +181,8 @@ class WindowJoin:
 
     def _event_query(self) -> exp.Query:
         names = [name for name in self._event_schema.names if name not in ("n", "id", "has_id")]
-        names += ["event_id"] if self._ids else []
-        rows = self._join.rows.events(self._columns, None, self._join.upper).subquery("r", copy=False)
+        names += ["event_id"] if self._kernel.ids else []
+        rows = self._join.rows.events(self._kernel.columns, None, self._join.upper).subquery("r", copy=False)
         select = exp.select(column("n", "w"), *[column(name, "r") for name in names]).from_(rows, copy=False)
         last: list[Tree] = [column("event", "r") <= number(self._join.last)]
         if self._join.as_known:
@@ -222,7 +205,7 @@ class WindowJoin:
         """A batch of events as it is dealt."""
         schema = self._event_schema
         given = {name: batch.column(name) for name in batch.schema.names}
-        if self._ids:
+        if self._kernel.ids:
             digests, present = event_digests(given["event_id"], np.asarray(given["event"]))
             given["id"], given["has_id"] = pa.array(digests), pa.array(present)
         arrays = [given[f.name] if given[f.name].type == f.type else given[f.name].cast(f.type) for f in schema]
@@ -232,16 +215,12 @@ class WindowJoin:
         """The answer of some parts; None: they have no row."""
         if not part.spine.num_rows:
             return None
-        keys = local_keys(part.spine.column("n").to_numpy(), part.numbers)
-        return part_answer(
-            self._layout,
-            self._features,
-            self._statements(part.events, part.numbers),
-            None if deletes is None else _of_parts(deletes, part.numbers),
-            int(keys.max()) + 1,
-            keys,
+        return self._kernel.answer(
+            local_keys(part.spine.column("n").to_numpy(), part.numbers),
             part.spine.column("t").to_numpy(),
-            as_known=self._join.as_known,
+            local_keys(part.events.column("n").to_numpy(), part.numbers),
+            part.events,
+            None if deletes is None else _of_parts(deletes, part.numbers),
         )
 
     def _take(self, spine: pa.Table, answer: PartAnswer) -> None:
@@ -254,26 +233,6 @@ class WindowJoin:
         self.counts["matched"] += int(matched.sum())
         self.counts["same_instant"] += int((matched & (answer.newest == at[answer.rows])).sum())
 
-    def _statements(self, given: pa.Table, numbers: range) -> Statements:
-        dtypes = self._view.view.view.columns
-        columns = {name: Column.of(given.column(f"f{i}"), dtypes[name]) for i, name in enumerate(self._columns)}
-        names = [f"f{i}" for i in range(len(self._columns))]
-        holds = (
-            self._conditions.holds(given.select(names).rename_columns(self._columns)) if self._layout.conditions else []
-        )
-        event, size = given.column("event").to_numpy(), given.num_rows
-        lag, log = self._join.rows.lag, bool(self._join.rows.log)
-        return Statements(
-            local_keys(given.column("n").to_numpy(), numbers),
-            event,
-            given.column("created").to_numpy() if lag is None else event + lag,
-            given.column("origin").to_numpy() == 1 if log else np.zeros(size, bool),
-            given.column("position").to_numpy() if log else np.zeros(size, np.int64),
-            columns,
-            dict(zip(self._conditions.texts, holds, strict=True)),
-            (given.column("id").to_numpy(), np.asarray(given.column("has_id"))) if self._ids else None,
-        )
-
     def _refuse_overflow(self, feature: WindowFeature, keys: Ints) -> None:
         """Refuse sums beyond 64 bits.
 
@@ -282,22 +241,46 @@ class WindowJoin:
         """
         some = np.unique(keys)
         names = [f"k{i}" for i in range(len(self._view.view.keys))]
-        shown = ""
+        found: list[tuple[Any, ...]] = []
         if names:
-            first = [exp.convert(int(key)) for key in some[:_SHOWN]]
+            first = [exp.convert(int(key)) for key in some[:SHOWN]]
             query = exp.select(*[column(k) for k in names]).from_(table_named(self._keys))
             found = self._space.rows(query.where(column("n").isin(*first)).order_by(*[column(k) for k in names]))
-            shown = ", ".join(
-                ", ".join(f"{k.name}={v!r}" for k, v in zip(self._view.view.keys, row, strict=True)) for row in found
-            )
-            more = f" and {len(some) - _SHOWN:,} more" if len(some) > _SHOWN else ""
-            shown = f" for {shown}{more}"
-        view = self._view.view
-        raise DataError(
-            f"view {view.name!r} ({view.version}), feature {feature.name!r}: the sum of a window is beyond 64 "
-            f"bits{shown}; "
-            'errors="null" on the aggregation gives NULL there'
-        )
+        raise overflow(self._view, feature, found, len(some))
+
+
+def table_kernel(view: ViewInput, join: Join, features: Sequence[WindowFeature]) -> TableKernel:
+    """What computes some features of a window version from the rows of a join."""
+    resolved = view.view
+    assert resolved.windows is not None
+    return TableKernel(
+        resolved.windows,
+        tuple(features),
+        dict(resolved.view.columns),
+        resolved.view.source.event_id is not None,
+        join.rows.lag,
+        bool(join.rows.log),
+        join.as_known,
+    )
+
+
+def overflow(view: ViewInput, feature: WindowFeature, keys: Sequence[tuple[Any, ...]], count: int) -> DataError:
+    """The error of sums beyond 64 bits.
+
+    Args:
+        view: the version.
+        feature: whose sums.
+        keys: the join keys of the first of them, none where the view has none.
+        count: of how many keys.
+    """
+    named = view.view.keys
+    shown = ", ".join(", ".join(f"{k.name}={v!r}" for k, v in zip(named, row, strict=True)) for row in keys)
+    more = f" and {count - SHOWN:,} more" if count > SHOWN else ""
+    shown = f" for {shown}{more}" if named else ""
+    return DataError(
+        f"view {view.view.name!r} ({view.view.version}), feature {feature.name!r}: the sum of a window is beyond 64 "
+        f'bits{shown}; errors="null" on the aggregation gives NULL there'
+    )
 
 
 def _answered(

@@ -10,17 +10,16 @@ import numpy as np
 import pyarrow as pa
 
 from headwater.offline.windows.dealt import Dealt
+from headwater.offline.windows.held import HeldForm, StatusOf
 from headwater.offline.windows.kernel import NO_EVENT, PartAnswer
-from headwater.planning.windows.columns import numbers_to_arrow
-from headwater.planning.windows.layout import WindowFeature
-from headwater.types import STATUSES, DType, Status
+from headwater.types import STATUSES, Status
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Ints = NDArray[np.int64]
 
-_NULL, _PRESENT, _NOT_FOUND = (STATUSES.index(status) for status in (Status.NULL, Status.PRESENT, Status.NOT_FOUND))
+_PRESENT, _NOT_FOUND = (STATUSES.index(status) for status in (Status.PRESENT, Status.NOT_FOUND))
 _LEAST, _MOST = 65_536, 200
 """Rows of a block at least, and how many blocks there are about at most."""
 _WAITING, _WAITING_SHARE = 24 << 20, 8
@@ -32,31 +31,16 @@ class Gathered:
 
     Args:
         size: how many rows the spine has.
-        features: those that are asked for.
-        presences: of each `presence_of` it.
+        form: how answers are held.
         rows: how many rows are asked for at once.
         folder: where what exceeds the budget is kept.
         budget: bytes that are held in memory.
     """
 
-    def __init__(
-        self,
-        size: int,
-        features: Sequence[WindowFeature],
-        presences: Sequence[Hashable],
-        rows: int,
-        folder: Path,
-        budget: int,
-    ) -> None:
-        self._size, self._features, self._rows = size, features, rows
-        self._presences = presences
-        # of those that are equal the first feature's status is kept
-        self._kept = {presence: i for i, presence in reversed(list(enumerate(presences))) if presence is not None}
+    def __init__(self, size: int, form: HeldForm, rows: int, folder: Path, budget: int) -> None:
+        self._size, self._form, self._rows = size, form, rows
         self._block = -(-max(_LEAST, size // _MOST) // rows) * rows
-        values = [(f"f{i}", _held(feature.dtype)) for i, feature in enumerate(features)]
-        status = [(f"s{i}", pa.int8()) for i in self._kept.values()]
-        self._schema = pa.schema([("place", pa.int64()), ("event", pa.int64()), *values, *status])
-        self._dealt = Dealt(self._schema, folder, budget, -(-size // self._block))
+        self._dealt = Dealt(form.schema, folder, budget, -(-size // self._block))
         self._waiting: list[pa.RecordBatch] = []
         self._most = min(_WAITING, budget // _WAITING_SHARE)
 
@@ -67,23 +51,13 @@ class Gathered:
             rows: the numbers of its rows in the spine.
             answer: of these rows.
         """
-        values, statuses = [], {}
-        for i, (found, feature) in enumerate(zip(answer.features, self._features, strict=True)):
-            if self._kept.get(self._presences[i]) == i:
-                status = np.where(found.present(), np.int8(_PRESENT), np.int8(_NULL))
-                if found.overflow is not None:
-                    status[found.overflow] = OVERFLOWN
-                statuses[i] = status
-            form = feature.dtype.numpy
-            values.append(found.arrow() if form is None else found.values.astype(form, copy=False))
-        columns = [rows[answer.rows], answer.newest, *values, *(statuses[i] for i in self._kept.values())]
-        self._waiting.append(pa.RecordBatch.from_arrays([pa.array(each) for each in columns], schema=self._schema))
+        self._waiting.append(self._form.batch(rows, answer))
         if sum(batch.nbytes for batch in self._waiting) > self._most:
             self._deal()
 
     def _deal(self) -> None:
         """Deal the answers that wait."""
-        rows, self._waiting = pa.Table.from_batches(self._waiting, self._schema), []
+        rows, self._waiting = pa.Table.from_batches(self._waiting, self._form.schema), []
         places = rows.column(0).to_numpy()
         block = places // self._block
         self._dealt.add(rows.set_column(0, "place", pa.array(places - block * self._block)), block)
@@ -111,12 +85,12 @@ class Gathered:
         there = np.full(size, _NOT_FOUND, np.int8)
         for where in places:
             there[where] = _PRESENT
-        masks: dict[Hashable, _Status] = {None: _Status(there)}
-        for presence, i in self._kept.items():
-            masks[presence] = _Status(_placed(given.column(f"s{i}"), places, np.full(size, _NOT_FOUND, np.int8)))
+        masks: dict[Hashable, StatusOf] = {None: StatusOf(there)}
+        for presence, i in self._form.kept.items():
+            masks[presence] = StatusOf(_placed(given.column(f"s{i}"), places, np.full(size, _NOT_FOUND, np.int8)))
         order: Ints | None = None
-        for i, feature in enumerate(self._features):
-            status, values, form = masks[self._presences[i]], given.column(f"f{i}"), feature.dtype.numpy
+        for i, feature in enumerate(self._form.features):
+            status, values, form = masks[self._form.presences[i]], given.column(f"f{i}"), feature.dtype.numpy
             if form is None:
                 if order is None:
                     # a row of no part has the NULL behind them all
@@ -135,27 +109,3 @@ def _placed(given: pa.ChunkedArray, places: Sequence[Ints], found: NDArray[Any])
     for chunk, where in zip(given.chunks, places, strict=True):
         found[where] = np.asarray(chunk)
     return found
-
-
-OVERFLOWN = -1
-"""In place of a status: NULL, by an overflow, which no default replaces."""
-
-
-class _Status:
-    """The status of rows, with what Arrow keeps of it beside values."""
-
-    def __init__(self, status: NDArray[np.int8]) -> None:
-        self.array = pa.array(status)
-        self._valid = status == _PRESENT
-        self._bits = None if self._valid.all() else pa.py_buffer(np.packbits(self._valid, bitorder="little"))
-
-    def over(self, values: NDArray[Any], dtype: DType) -> pa.Array:
-        """Numbers as an Arrow array, without a copy where they are stored as Arrow has them."""
-        if dtype.name == "bool":
-            return numbers_to_arrow(values, ~self._valid, dtype)
-        return pa.Array.from_buffers(dtype.arrow, len(values), [self._bits, pa.py_buffer(values)])
-
-
-def _held(dtype: DType) -> pa.DataType:
-    """As what values are held: numbers in their stored form."""
-    return dtype.arrow if dtype.numpy is None else pa.from_numpy_dtype(dtype.numpy)
