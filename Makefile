@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup servers torch demo test test-deep test-sail test-spark test-lowest bench bench-http bench-peers lint format docs site lock clean
+.PHONY: help setup servers torch demo test test-deep test-sail test-spark test-lowest bench bench-http bench-peers lint format docs site snapshots lock clean
 
 BIN := .venv/bin
 PLUGIN := $(wildcard tests/plugin/pyproject.toml)
@@ -69,6 +69,10 @@ format: .venv/.stamp ## format the code and fix what can be fixed
 docs: .venv/.stamp ## regenerate the generated pages
 	$(BIN)/python scripts/cli_reference.py
 	$(BIN)/python scripts/engine_matrix.py
+
+snapshots: .venv/.stamp .venv-sail/.stamp ## write the SQL in tests/snapshots anew, after a change of the join that is meant
+	HEADWATER_UPDATE_SNAPSHOTS=1 $(BIN)/pytest tests/conformance -k snapshot
+	HEADWATER_UPDATE_SNAPSHOTS=1 .venv-sail/bin/pytest $(SPARK_TESTS) -k snapshot
 
 site: .venv-site/.stamp ## build the documentation site, with an API reference, in site/
 	NO_MKDOCS_2_WARNING=1 .venv-site/bin/mkdocs build --quiet --strict

@@ -13,11 +13,15 @@ from headwater.offline.join.workspace import PackedLimits
 from headwater.testing.dense import dense_case
 from headwater.testing.offline_suite import OfflineEngineSuite, PointInTimeSuite, check_history
 from headwater.testing.own_tables_suite import AbilitiesSuite
+from tests.engine_functions import DUCKDB as FUNCTIONS
 from tests.engine_gaps import DUCKDB
+from tests.sql_shapes import SQLSuite
 
 
-class TestDuckDBEngine(OfflineEngineSuite, AbilitiesSuite):
+class TestDuckDBEngine(OfflineEngineSuite, AbilitiesSuite, SQLSuite):
     gaps = DUCKDB
+    functions = FUNCTIONS
+    snapshot = dialect = "duckdb"
 
     @pytest.fixture
     def engine(self):

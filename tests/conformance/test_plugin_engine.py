@@ -11,7 +11,9 @@ from headwater_sqlite.engine import SQLiteEngine
 import headwater as hw
 from headwater.errors import ConfigError
 from headwater.testing.offline_suite import OfflineEngineSuite, OwnTablesSuite
+from tests.engine_functions import SQLITE as FUNCTIONS
 from tests.engine_gaps import SQLITE
+from tests.sql_shapes import SQLSuite
 
 DECLARED = {"int32": "INTEGER", "int64": "INTEGER", "float": "REAL", "double": "REAL", "bool": "BOOLEAN"}
 DECLARED |= {
@@ -23,9 +25,11 @@ DECLARED |= {
 }
 
 
-class TestSQLiteEngine(OfflineEngineSuite, OwnTablesSuite):
+class TestSQLiteEngine(OfflineEngineSuite, OwnTablesSuite, SQLSuite):
     large = 100_000  # SQLite keeps what it sorts in files of its own: there is no bound to prove
     gaps = SQLITE
+    functions = FUNCTIONS
+    snapshot = dialect = "sqlite"
 
     @pytest.fixture
     def engine(self, tmp_path):

@@ -14,7 +14,9 @@ except ImportError as missing:
 
 _SUITES = ("lives", "log", "offline", "online", "read", "refill", "own_tables", "registry", "shared", "shared_registry")
 pytest.register_assert_rewrite(*(f"headwater.testing.{name}_suite" for name in _SUITES))
-pytest.register_assert_rewrite("headwater.testing.engine_probes", "headwater.testing.offline_checks")
+pytest.register_assert_rewrite(
+    "headwater.testing.engine_probes", "headwater.testing.offline_checks", "headwater.testing.zones"
+)
 
 SCALE = int(os.environ.get("HEADWATER_TEST_SCALE", "1"))
 """How many times the usual number of random cases the suites try; set by the environment for a longer search."""

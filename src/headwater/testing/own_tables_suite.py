@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -30,6 +31,7 @@ from headwater.testing.gaps import Gaps
 from headwater.testing.offline_checks import FEW, changes_input, check_changes, check_history, instants, run
 from headwater.testing.oracle import OracleView
 from headwater.testing.strategies import history_cases, view_cases
+from headwater.testing.zones import ZONES, check_in_zone, host_in
 from headwater.types import Int32, Int64
 
 Place = Callable[[pa.Table, str], str]
@@ -60,6 +62,30 @@ class AbilitiesSuite:
     def own_source(self, query: str, **options: Any) -> Source:
         """The source that a query of `place` is; options are those of every source."""
         return SQLSource(query, **options)
+
+    @pytest.fixture(params=ZONES)
+    def zone(self, request: pytest.FixtureRequest) -> Iterator[str]:
+        """A time zone that the host is in while the test runs."""
+        with host_in(request.param):
+            yield request.param
+
+    @pytest.fixture
+    def zoned(self, zone: str, request: pytest.FixtureRequest) -> tuple[OfflineEngine, Place]:
+        """`engine` and `place`, made on a host in the zone; give your own where a session is given in its zone."""
+        return request.getfixturevalue("engine"), request.getfixturevalue("place")
+
+    def test_no_time_zone_changes_an_answer(
+        self, zone: str, zoned: tuple[OfflineEngine, Place], tmp_path: Path
+    ) -> None:
+        engine, place = zoned
+        times = {"event_time": "happened", "created_time": "learnt"}
+        check_in_zone(
+            engine,
+            zone,
+            tmp_path,
+            lambda table: self.own_source(place(table, own_name()), **times),
+            lambda spine: place(spine, own_name()),
+        )
 
     @pytest.mark.parametrize("ability", PROBES)
     def test_it_is_able_or_says_that_it_is_not(self, engine: OfflineEngine, place: Place, ability: str) -> None:

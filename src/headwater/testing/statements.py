@@ -1,0 +1,62 @@
+"""The statements of an engine, as trees: which functions they call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from sqlglot import exp
+
+from headwater.offline.base import OfflineEngine
+
+_OPERATORS = (exp.Connector, exp.Binary, exp.Cast, exp.Case, exp.If)
+"""Sqlglot counts these among the functions; every engine has them."""
+
+
+def functions_of(tree: exp.Expression) -> set[str]:
+    """The functions that a statement calls, by their names in SQLGlot in lower case, `row_number`, say."""
+    found = set()
+    for node in tree.find_all(exp.Func):
+        if isinstance(node, exp.Anonymous):
+            found.add(node.name.lower())
+        elif not isinstance(node, _OPERATORS):
+            found.add(node.sql_name().lower())
+    return found
+
+
+def watch(engine: OfflineEngine, seen: Callable[[exp.Expression], None]) -> None:
+    """Tell of every statement of an engine's runs from now on, before it is run.
+
+    Args:
+        engine: one whose `workspace` makes what its runs work in, as `RemoteEngine` and the embedded engine do.
+        seen: takes the tree of each.
+    """
+    made: Callable[..., Any] = engine.workspace  # type: ignore[attr-defined]
+
+    def watched(*args: Any, **options: Any) -> Any:
+        space = made(*args, **options)
+        for name in ("create", "rows", "stream"):
+            setattr(space, name, _told(getattr(space, name), seen))
+        return space
+
+    engine.workspace = watched  # type: ignore[attr-defined]
+
+
+def _told(method: Callable[..., Any], seen: Callable[[exp.Expression], None]) -> Callable[..., Any]:
+    def told(*args: Any, **options: Any) -> Any:
+        for given in args:
+            if isinstance(given, exp.Expression):
+                seen(given)
+        return method(*args, **options)
+
+    return told
+
+
+def refusing(allowed: Collection[str]) -> Callable[[exp.Expression], None]:
+    """What refuses a statement that calls a function which is not among those allowed."""
+
+    def seen(tree: exp.Expression) -> None:
+        others = functions_of(tree) - set(allowed)
+        assert not others, f"functions that this engine was not said to have: {', '.join(sorted(others))}: {tree.sql()}"
+
+    return seen
