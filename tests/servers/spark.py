@@ -69,7 +69,9 @@ class SailServer(Closing):
     """
 
     def __init__(self, zone: str | None = None) -> None:
-        environment = {**os.environ, "RUST_LOG": "error"} | ({} if zone is None else {"TZ": zone})
+        # by its statistics Sail takes a column of one number and NaN for one of that number alone
+        own = {"RUST_LOG": "error", "SAIL_EXECUTION__COLLECT_STATISTICS": "false"}
+        environment = {**os.environ, **own} | ({} if zone is None else {"TZ": zone})
         self._process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("sail_process.py"))],
             env=environment,

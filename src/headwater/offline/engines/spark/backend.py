@@ -1,0 +1,186 @@
+"""One run in Spark: its tables are Parquet files in a scratch folder, beside which a session has temporary views."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sqlglot import exp
+
+from headwater.definitions.sources import Source
+from headwater.offline.backend import Backend
+from headwater.offline.engines.spark.errors import failing
+from headwater.offline.engines.spark.scratch import ScratchFolder
+from headwater.offline.engines.spark.sources import query_of, view_name
+from headwater.offline.engines.spark.types import arrow_schema, given_back, kept, kept_type, spark_name
+from headwater.offline.engines.spark.words import WORDS, name_sql
+from headwater.offline.join.relations import EngineTable
+from headwater.offline.join.workspace import Powers
+
+if TYPE_CHECKING:
+    from headwater.offline.engines.spark.engine import SparkEngine
+
+_numbers = itertools.count()
+_ROW_GROUP = 1_000_000
+
+
+class SparkBackend(Backend):
+    """One run's tables.
+
+    Args:
+        engine: whose session runs the statements, and whose scratch folder holds the tables.
+    """
+
+    words = WORDS
+    powers = Powers()
+
+    def __init__(self, engine: SparkEngine) -> None:
+        self._engine = engine
+        self._session = engine.session()
+        self._tag = f"headwater-{id(engine)}-{next(_numbers)}"
+        self._tables: dict[str, ScratchFolder] = {}
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def create(self, name: str, query: exp.Query) -> None:
+        with self._statement() as spark:
+            frame = spark.sql(self._render(query))
+            self._hold(name, frame)
+
+    def drop(self, name: str) -> None:
+        folder = self._tables.pop(name, None)
+        if folder is not None:
+            with suppress(Exception):
+                self._session.spark.catalog.dropTempView(name)
+            folder.remove()
+
+    def rows(self, query: exp.Query) -> list[tuple[Any, ...]]:
+        with self._statement() as spark:
+            return [tuple(row) for row in spark.sql(self._render(query)).collect()]
+
+    def batches(self, query: exp.Query, schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
+        folder = self._engine.scratch().new()
+        try:
+            order = query.args.get("order")
+            if order is not None and self._engine.sorts:
+                query = query.copy()
+                query.set("order", None)
+            else:
+                order = None
+            with self._statement() as spark:
+                written(spark.sql(self._render(query)), folder)
+            if order is not None:
+                yield from self._engine.sorted_batches(folder, order, schema, rows)
+                return
+            for part in folder.parts():
+                with folder.scratch.files.open_input_file(part) as opened, pq.ParquetFile(opened) as file:
+                    for batch in file.iter_batches(batch_size=rows):
+                        yield shaped(batch, schema)
+        finally:
+            folder.remove()
+
+    def upload(self, name: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
+        folder = self._engine.scratch().new()
+        self._tables[name] = folder
+        wanted = pa.schema([pa.field(f.name, kept_type(f.type)) for f in schema])
+        files = folder.scratch.files
+        with failing():
+            files.create_dir(folder.path)
+            with (
+                files.open_output_stream(f"{folder.path}/part-0.parquet") as sink,
+                pq.ParquetWriter(
+                    sink, wanted, compression="zstd", compression_level=1, write_statistics=False
+                ) as writer,
+            ):
+                for batch in batches:
+                    columns = [kept(c, f.type) for c, f in zip(batch.columns, wanted, strict=True)]
+                    writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=wanted), _ROW_GROUP)
+        with self._statement() as spark:
+            ddl = ", ".join(f"{name_sql(f.name)} {spark_name(f.type)}" for f in wanted)
+            spark.read.schema(ddl).parquet(folder.url).createOrReplaceTempView(name)
+
+    def table_of(self, source: Source) -> EngineTable | None:
+        query = query_of(source)
+        if query is None:
+            return None
+        name = view_name(query)
+        with self._statement() as spark:
+            # as text, so that each statement sees the tables' files as they are
+            spark.sql(f"CREATE OR REPLACE TEMPORARY VIEW {name} AS {query}")
+            self._engine.made(name)
+            return EngineTable(exp.to_table(name), arrow_schema(spark.table(name).schema))
+
+    def cancel(self) -> None:
+        self._session.spark.interruptTag(self._tag)
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+        for name in list(self._tables):
+            self.drop(name)
+
+    def _hold(self, name: str, frame: Any) -> None:
+        """Write the rows of a frame, and name them."""
+        folder = self._engine.scratch().new()
+        self._tables[name] = folder
+        frame = without_void(frame)
+        written(frame, folder)
+        reader = frame.sparkSession.read
+        if self._session.states_types or not folder.parts():
+            reader = reader.schema(frame.schema)  # so that no file is opened to find it
+        reader.parquet(folder.url).createOrReplaceTempView(name)
+
+    def _render(self, query: exp.Query) -> str:
+        return query.sql(dialect=WORDS.dialect, identify=True)
+
+    @contextmanager
+    def _statement(self) -> Iterator[Any]:
+        """The session, for one statement that `cancel` ends."""
+        spark = self._session.spark
+        with failing(self._names), self._tagged(spark):
+            yield spark
+
+    @contextmanager
+    def _tagged(self, spark: Any) -> Iterator[None]:
+        try:
+            spark.addTag(self._tag)
+        except Exception:
+            yield
+            return
+        try:
+            yield
+        finally:
+            with suppress(Exception):
+                spark.removeTag(self._tag)
+
+    def _names(self) -> list[str]:
+        rows = self._session.spark.sql("SHOW TABLES").collect()
+        return [row["tableName"] for row in rows if not row["tableName"].startswith("hw_")]
+
+
+def written(frame: Any, folder: ScratchFolder) -> None:
+    """Write a frame's rows as Parquet; they are there once all of them are."""
+    # the statistics of a column do not say that it has NaN, which Sail then leaves out
+    writer = frame.write.mode("error").option("compression", "zstd").option("statistics_enabled", "none")
+    writer.parquet(folder.url)
+    if not folder.parts():  # not every server writes a file of no rows
+        folder.scratch.files.create_dir(folder.path)
+
+
+def without_void(frame: Any) -> Any:
+    """A frame whose columns without a type, which are NULL, have one."""
+    for field in frame.schema.fields:
+        if field.dataType.typeName() == "void":
+            frame = frame.withColumn(field.name, frame[field.name].cast("boolean"))
+    return frame
+
+
+def shaped(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """A batch in the types asked for."""
+    columns = [given_back(c, f.type) for c, f in zip(batch.columns, schema, strict=True)]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)

@@ -1,0 +1,167 @@
+"""The engine on Spark: a session of its own, a scratch folder, and the embedded engine for what is not Spark's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from sqlglot import exp
+
+from headwater import forks
+from headwater.errors import ConfigError, Unavailable
+from headwater.observer import Observer, silent
+from headwater.offline.base import refuse_unknown
+from headwater.offline.engines.duckdb.engine import DuckDBEngine
+from headwater.offline.engines.duckdb.words import name_sql, text_sql
+from headwater.offline.engines.spark.backend import SparkBackend, shaped
+from headwater.offline.engines.spark.scratch import Scratch, ScratchFolder
+from headwater.offline.engines.spark.sessions import OwnSession, at_server, beside, of_master
+from headwater.offline.remote import RemoteEngine
+
+_CLOSED = "the offline engine was closed; open the store again"
+SETTINGS = ("master", "remote", "scratch", "conf", "memory_limit", "threads")
+
+
+class SparkEngine(RemoteEngine):
+    """The query in Spark; tables in memory, the log and files that Spark would read otherwise are opened by DuckDB.
+
+    Args:
+        folder: the project's folder; None: the working directory.
+        session: a `pyspark.sql.SparkSession`, of Spark Connect or not; it is never changed. None: see the others.
+        master: the master of a Spark to be started in this process (`"local[4]"`, `"yarn"`).
+        remote: the address of a Spark Connect server (`"sc://host:15002"`).
+        scratch: the folder or URL through which rows go to Spark and back; the driver, the executors and this process
+            read and write it. None: a temporary folder, where all of Spark is on this machine.
+        conf: settings of Spark.
+        memory_limit, threads: of DuckDB.
+        observer: told how far long statements are.
+
+    Raises:
+        ConfigError: none of session, master and remote, or several; a setting that is not text.
+    """
+
+    def __init__(
+        self,
+        folder: Path | str | None = None,
+        *,
+        session: Any = None,
+        master: str | None = None,
+        remote: str | None = None,
+        scratch: str | None = None,
+        conf: Mapping[str, Any] | None = None,
+        memory_limit: str | None = None,
+        threads: int | None = None,
+        observer: Observer = silent,
+    ) -> None:
+        super().__init__(DuckDBEngine(folder, memory_limit, threads, observer=observer))
+        if sum(given is not None for given in (session, master, remote)) != 1:
+            raise ConfigError(
+                "the Spark engine needs one of: a session (SparkOfflineEngine(session=…)), "
+                '[offline.spark] remote = "sc://host:15002" or [offline.spark] master = "local[*]"'
+            )
+        self._given, self._master, self._remote = session, master, remote
+        self._location, self._conf = scratch, _texts(conf or {})
+        self._lock = forks.lock()
+        self._session: OwnSession | None = None
+        self._scratch: Scratch | None = None
+        self._made: set[str] = set()
+        self._closed = False
+        forks.after_fork(self, SparkEngine._in_child)
+
+    @classmethod
+    def open(cls, folder: Path, settings: Mapping[str, Any], observer: Observer) -> SparkEngine:
+        refuse_unknown(settings, SETTINGS, "spark")
+        return cls(folder, **settings, observer=observer)
+
+    def _in_child(self) -> None:
+        # the session's connection is the parent's
+        forks.abandon(self._session, self._scratch)
+        self._session, self._scratch, self._made = None, None, set()
+
+    def connect(self) -> SparkBackend:
+        return SparkBackend(self)
+
+    def session(self) -> OwnSession:
+        """The session of this engine, begun when first asked for.
+
+        Raises:
+            Unavailable: Spark cannot be reached, or the engine was closed.
+        """
+        with self._lock:
+            if self._closed:
+                raise Unavailable(_CLOSED)
+            if self._session is None:
+                if self._given is not None:
+                    self._session = beside(self._given, self._conf)
+                elif self._remote is not None:
+                    self._session = at_server(self._remote, self._conf)
+                else:
+                    assert self._master is not None
+                    self._session = of_master(self._master, self._conf)
+            return self._session
+
+    def scratch(self) -> Scratch:
+        """The scratch folder, made when first asked for.
+
+        Raises:
+            ConfigError: Spark is not on this machine, and none is named.
+        """
+        session = self.session()
+        with self._lock:
+            if self._scratch is None:
+                if self._location is None and not session.local:
+                    raise ConfigError(
+                        "[offline.spark] scratch is missing: Spark is not on this machine; name a folder or URL that "
+                        'its executors and this process read and write, such as scratch = "s3://bucket/headwater"'
+                    )
+                self._scratch = Scratch(self._location, self.embedded.temp_folder)
+            return self._scratch
+
+    def made(self, view: str) -> None:
+        """Note a temporary view, to be dropped with the engine."""
+        self._made.add(view)
+
+    @property
+    def sorts(self) -> bool:
+        """Whether the embedded engine reads the scratch folder: it then puts answers in order."""
+        return self.scratch().is_local
+
+    def sorted_batches(
+        self, folder: ScratchFolder, order: exp.Order, schema: pa.Schema, rows: int
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of a folder in an order, which is found here, where they come to."""
+        parts = ", ".join(text_sql(part) for part in folder.parts())
+        if not parts:
+            return
+        names = ", ".join(name_sql(name) for name in schema.names)
+        by = ", ".join(name_sql(key.this.name) for key in order.expressions)
+        with self.embedded.workspace() as space:
+            for batch in space.stream_sql(f"SELECT {names} FROM read_parquet([{parts}]) ORDER BY {by}", rows):
+                yield shaped(batch, schema)
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            session, scratch, self._session, self._scratch = self._session, self._scratch, None, None
+        if session is not None:
+            for view in self._made:
+                with suppress(Exception):
+                    session.spark.catalog.dropTempView(view)
+            session.close()
+        if scratch is not None:
+            scratch.close()
+        super().close()
+
+
+SparkOfflineEngine = SparkEngine
+
+
+def _texts(conf: Mapping[str, Any]) -> dict[str, str]:
+    if not isinstance(conf, Mapping):
+        raise ConfigError(
+            '[offline.spark.conf] is a table of Spark\'s settings, such as "spark.executor.memory" = "4g"'
+        )
+    return {str(name): str(value).lower() if isinstance(value, bool) else str(value) for name, value in conf.items()}

@@ -1,0 +1,137 @@
+"""What Spark reports, as headwater's errors: whose fault it is, where, and what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from headwater.errors import HeadwaterError, SourceError, StorageFull, StoreError, Unavailable, listing, nearest
+from headwater.offline.engines.spark.words import FAILED, FAILED_END
+
+_OURS = re.compile(re.escape(FAILED) + "(.*?)" + re.escape(FAILED_END), re.DOTALL)
+_LOST = (
+    "Connection refused",
+    "UNAVAILABLE",
+    "SparkContext was shut down",
+    "SparkContext has been shutdown",
+    "stopped SparkContext",
+    "Answer from Java side is empty",
+    "INVALID_HANDLE",
+    "SESSION_CLOSED",
+    "SESSION_NOT_FOUND",
+    "failed to connect",
+    "Socket closed",
+    "channel is closed",
+    "closed channel",
+    "error occurred while trying to connect to the Java server",
+)
+_OF_THE_DATA = (
+    "UNRESOLVED_COLUMN",
+    "PARSE_SYNTAX_ERROR",
+    "PATH_NOT_FOUND",
+    "FILE_NOT_EXIST",
+    "FAILED_READ_FILE",
+    "UNABLE_TO_INFER_SCHEMA",
+    "DATATYPE_MISMATCH",
+    "CAST_INVALID_INPUT",
+    "CAST_OVERFLOW",
+    "ARITHMETIC_OVERFLOW",
+    "DIVIDE_BY_ZERO",
+    "AMBIGUOUS_REFERENCE",
+    "INSUFFICIENT_PERMISSIONS",
+    "USER_RAISED_EXCEPTION",
+    "DATA_SOURCE_NOT_FOUND",
+    "UNRESOLVED_ROUTINE",
+)
+_SHOWN = 500
+_MISSING = ("TABLE_OR_VIEW_NOT_FOUND", "SCHEMA_NOT_FOUND", "table not found", "table or view not found")
+_NAME = re.compile(
+    r"(?:table or view|schema|table not found:?)\s+[`']?([^\s]+?)[`']?\s+cannot|not found:?\s*(\S+)", re.I
+)
+
+
+@contextmanager
+def failing(tables: Callable[[], Sequence[str]] = list) -> Iterator[None]:
+    """The block's errors of Spark as headwater's.
+
+    Args:
+        tables: the names of tables that there are, for a hint.
+
+    Raises:
+        SourceError: a value that does not fit; a table or column that is missing; a query that does not run.
+        StorageFull: a disk is full.
+        Unavailable: the driver or the server is gone.
+        StoreError: anything else.
+    """
+    try:
+        yield
+    except (HeadwaterError, KeyboardInterrupt, GeneratorExit):
+        raise
+    except Exception as bad:
+        raise translated(bad, tables) from bad
+
+
+def translated(bad: Exception, tables: Callable[[], Sequence[str]] = list) -> HeadwaterError:
+    """One error of Spark's as one of headwater's."""
+    text = _whole_text(bad)
+    ours = _OURS.search(text)
+    if ours is not None:
+        return SourceError(ours.group(1))
+    if "No space left on device" in text or "Disk quota exceeded" in text:
+        return StorageFull(
+            "spark: a disk is full (No space left on device): make room on the disks of the executors "
+            "(spark.local.dir) and in [offline.spark] scratch; nothing was kept of this run"
+        )
+    if any(lost in text for lost in _LOST):
+        return Unavailable(
+            f"spark: its driver or server is gone ({_short(bad)}); open the store again, with a new session where "
+            "one was given"
+        )
+    if any(missing in text for missing in _MISSING):
+        return _not_found(text, tables)
+    if "OutOfMemoryError" in text or "ExecutorLostFailure" in text:
+        return StoreError(
+            f"spark: executors were lost or out of memory ({_short(bad)}): give them more memory "
+            "(spark.executor.memory), or more, smaller tasks (spark.sql.shuffle.partitions)"
+        )
+    kind = SourceError if any(name in text for name in _OF_THE_DATA) else StoreError
+    return kind(f"spark: {_short(bad)}")
+
+
+def _not_found(text: str, tables: Callable[[], Sequence[str]]) -> SourceError:
+    found = _NAME.search(text)
+    name = next((group for group in found.groups() if group), "") if found is not None else ""
+    name = name.replace("`", "").strip("'\"")
+    try:
+        there = list(tables())
+    except Exception:
+        there = []
+    near = nearest(name, there) or nearest(name.rpartition(".")[2], there)
+    has = f"; there are {listing(there)}" if there and not near else ""
+    return SourceError(
+        f"spark: there is no table {name!r}{near}{has}; temporary views of another session are not seen: "
+        "use a table, a global temporary view or a query"
+    )
+
+
+def _whole_text(bad: BaseException) -> str:
+    """What an error says, and what is behind it."""
+    texts: list[str] = []
+    seen: BaseException | None = bad
+    while seen is not None and len(texts) < 5:
+        texts.append(str(seen))
+        java = getattr(seen, "java_exception", None)
+        if java is not None:
+            try:
+                texts.append(str(java.toString()))
+            except Exception:
+                texts.append("Connection refused")
+        seen = seen.__cause__ or seen.__context__
+    return "\n".join(texts)
+
+
+def _short(bad: BaseException) -> str:
+    lines = [line.strip() for line in str(bad).partition("JVM stacktrace")[0].splitlines()]
+    kept = [line for line in lines if line and not line.startswith(("at ", "== ", "'", "+-", ":-"))]
+    return " ".join(kept)[:_SHOWN] or type(bad).__name__

@@ -1,0 +1,79 @@
+"""The folder through which rows go to and from Spark: on this machine, or in a store that all of it reaches."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+from pyarrow import fs
+
+from headwater.errors import ConfigError, StoreError
+from headwater.urls import shown_location
+
+
+class Scratch:
+    """A folder of one engine, gone with it.
+
+    Args:
+        location: a URL or an absolute path; None: a folder of this machine's.
+        local: that folder's parent.
+
+    Attributes:
+        files: where the folder is.
+        is_local: whether it is on this machine.
+    """
+
+    def __init__(self, location: str | None, local: Path) -> None:
+        self._names = itertools.count()
+        name = f"headwater-{secrets.token_hex(8)}"
+        given = str(local) if location is None else location
+        self.is_local = "://" not in given or given.startswith("file://")
+        try:
+            if self.is_local:
+                path = Path(given.removeprefix("file://")).absolute()
+                self.files, self._root = fs.LocalFileSystem(), str(path / name)
+                self._url = f"file://{path / name}"
+            else:
+                self.files, base = fs.FileSystem.from_uri(given)
+                self._root, self._url = f"{base.rstrip('/')}/{name}", f"{given.rstrip('/')}/{name}"
+        except (ValueError, OSError, NotImplementedError) as bad:
+            raise ConfigError(f"[offline.spark] scratch = {shown_location(given)!r}: {bad}") from bad
+        try:
+            self.files.create_dir(self._root, recursive=True)
+        except OSError as bad:
+            raise StoreError(f"[offline.spark] scratch: cannot make {shown_location(self._url)}: {bad}") from bad
+
+    def new(self) -> ScratchFolder:
+        """A folder that does not exist yet."""
+        name = f"t{next(self._names)}"
+        return ScratchFolder(self, f"{self._root}/{name}", f"{self._url}/{name}")
+
+    def close(self) -> None:
+        """Remove all of it."""
+        with suppress(OSError):
+            self.files.delete_dir(self._root)
+
+
+class ScratchFolder:
+    """The files of one table.
+
+    Attributes:
+        path: the folder, for `scratch.files`.
+        url: the same for Spark.
+    """
+
+    def __init__(self, scratch: Scratch, path: str, url: str) -> None:
+        self.scratch, self.path, self.url = scratch, path, url
+
+    def parts(self) -> list[str]:
+        """Its data files, in order of name."""
+        found = self.scratch.files.get_file_info(fs.FileSelector(self.path, recursive=True, allow_not_found=True))
+        names = [f.path for f in found if f.type == fs.FileType.File and f.base_name[0] not in "_."]
+        return sorted(name for name in names if name.endswith(".parquet"))
+
+    def remove(self) -> None:
+        """Remove them."""
+        with suppress(OSError):
+            self.scratch.files.delete_dir(self.path)

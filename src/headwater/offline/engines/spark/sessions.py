@@ -1,0 +1,259 @@
+"""The session in which statements run: headwater's own, beside one that is given, in a local Spark, or at a server."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from headwater import forks
+from headwater.errors import ConfigError, Unavailable, needs_package
+from headwater.urls import shown_location
+
+STATED = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.ansi.enabled": "true",
+    "spark.sql.caseSensitive": "false",
+    "spark.sql.timestampType": "TIMESTAMP_LTZ",
+    "spark.sql.parquet.datetimeRebaseModeInRead": "CORRECTED",
+    "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
+    "spark.sql.parquet.int96RebaseModeInRead": "CORRECTED",
+    "spark.sql.parquet.int96RebaseModeInWrite": "CORRECTED",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    "spark.sql.parquet.inferTimestampNTZ.enabled": "true",
+    "spark.sql.parquet.binaryAsString": "false",
+    "spark.sql.parquet.int96AsTimestamp": "true",
+    "spark.sql.files.ignoreCorruptFiles": "false",
+    "spark.sql.files.ignoreMissingFiles": "false",
+    "spark.sql.legacy.timeParserPolicy": "CORRECTED",
+}
+"""What every statement depends on, whatever the given session, the server or the cluster says."""
+_TAKEN = ("spark.sql.catalog", "spark.sql.shuffle.", "spark.sql.adaptive.", "spark.sql.files.max", "spark.databricks.")
+_NOT_TAKEN = ("spark.app.", "spark.driver.", "spark.executor.", "spark.master", "spark.submit.", "spark.sql.")
+"""Of a given session's settings of other names those are taken over too, without which a table might not be read."""
+
+_ORDER = """
+SELECT max(s).b = 1 AND size(max(t).b) = 2 AND isnan(max(u).b)
+FROM (
+  SELECT named_struct('a', 0, 'b', CAST(NULL AS DOUBLE)) AS s, named_struct('a', 0, 'b', array(0, 9)) AS t,
+    named_struct('a', 0, 'b', CAST('Infinity' AS DOUBLE)) AS u
+  UNION ALL
+  SELECT named_struct('a', 0, 'b', 1D), named_struct('a', 0, 'b', array(1, NULL)),
+    named_struct('a', 0, 'b', CAST('NaN' AS DOUBLE))
+  UNION ALL
+  SELECT NULL, named_struct('a', 0, 'b', array(1)), NULL
+)
+"""
+"""Whether NULL is lowest, NaN highest, and arrays are compared element by element."""
+
+_started: dict[Any, int] = {}
+"""The local Spark that headwater started in this process → how many engines use it."""
+_lock = forks.lock()
+
+
+class OwnSession:
+    """A session of headwater's own; the one beside it is never changed.
+
+    Attributes:
+        spark: the session.
+        connect: whether it is one of Spark Connect.
+        local: whether driver and executors are on this machine.
+        orders_structs: whether it orders structs as the contract orders rows; Spark does, not all that speak its
+            protocol do.
+    """
+
+    def __init__(self, spark: Any, context: Any, *, local: bool) -> None:
+        self.spark, self._context, self.local = spark, context, local
+        self.connect = is_connect(spark)
+        self.orders_structs = not self.connect or bool(spark.sql(_ORDER).collect()[0][0])
+
+    @property
+    def states_types(self) -> bool:
+        """Whether the types that it says a query has are those that it writes."""
+        return self.orders_structs
+
+    def close(self) -> None:
+        """End the session; a Spark that headwater started ends with the last of its sessions."""
+        if self.connect:
+            with suppress(Exception):
+                self.spark.client.release_session()
+            with suppress(Exception):
+                self.spark.client.close()
+            return
+        if self._context is None:
+            return
+        with _lock:
+            _started[self._context] -= 1
+            last = not _started[self._context]
+            if last:
+                del _started[self._context]
+        if last:
+            with suppress(Exception):
+                self._context.stop()
+
+
+def is_connect(spark: Any) -> bool:
+    """Whether a session is one of Spark Connect."""
+    return any(".connect." in f"{base.__module__}." for base in type(spark).__mro__)
+
+
+def beside(given: Any, conf: Mapping[str, str]) -> OwnSession:
+    """A session of headwater's own at the Spark of a given one, with its catalog and database.
+
+    Raises:
+        ConfigError: what is given is not a session, or has ended.
+    """
+    if not hasattr(given, "sql") or not hasattr(given, "conf"):
+        raise ConfigError(f"session is {type(given).__name__}; give a pyspark.sql.SparkSession")
+    with _starting("the session that was given"):
+        if is_connect(given):
+            own = _at_channel(given.client._builder)
+            local = _is_loopback(given.client._builder.host)
+        else:
+            own = given.newSession()
+            local = str(given.sparkContext.master).startswith("local")
+        taken = _taken_over(given)
+        place = given.catalog.currentCatalog(), given.catalog.currentDatabase()
+        _set(own, {**taken, **conf})
+        with suppress(Exception):  # a catalog that has no such thing as a current one
+            own.catalog.setCurrentCatalog(place[0])
+            own.catalog.setCurrentDatabase(place[1])
+    return OwnSession(own, None, local=local)
+
+
+def at_server(remote: str, conf: Mapping[str, str]) -> OwnSession:
+    """A session at a Spark Connect server.
+
+    Raises:
+        Unavailable: nobody answers there.
+        MissingExtra: pyspark is not installed.
+    """
+    if not remote.startswith("sc://"):
+        raise ConfigError(
+            f"[offline.spark] remote = {remote!r}: the address of a Spark Connect server begins with sc://"
+        )
+    with needs_package("pyspark"), _as_a_program():
+        from pyspark.sql.connect.client import DefaultChannelBuilder
+
+    with _starting(f"the Spark Connect server {shown_location(remote)}"):
+        builder = DefaultChannelBuilder(remote)
+        own = _at_channel(builder)
+        _set(own, conf)
+    return OwnSession(own, None, local=_is_loopback(builder.host))
+
+
+def of_master(master: str, conf: Mapping[str, str]) -> OwnSession:
+    """A session of the Spark of this process, which is started where there is none.
+
+    Raises:
+        ConfigError: this process has a Spark of another master.
+        MissingExtra: pyspark is not installed, or only the client of Spark Connect.
+    """
+    with needs_package("pyspark"):
+        from pyspark.sql import SparkSession
+    try:
+        from pyspark import SparkContext
+    except ImportError:
+        raise ConfigError(
+            f"[offline.spark] master = {master!r} needs the whole of Spark (pip install pyspark, and Java 17); "
+            'the client alone is installed: name a server with remote = "sc://…"'
+        ) from None
+    with _lock:
+        context = SparkContext._active_spark_context
+        if context is not None and context.master != master:
+            raise ConfigError(
+                f"[offline.spark] master = {master!r}: this process already has a Spark with master "
+                f"{context.master!r}; use that, or give its session: SparkOfflineEngine(session=…)"
+            )
+        with _starting(f"Spark with master {master!r}"):
+            if context is None:
+                builder = SparkSession.builder.master(master).appName("headwater")
+                for name, value in conf.items():
+                    builder = builder.config(name, value)
+                context = builder.getOrCreate().sparkContext
+                _started[context] = 0
+            ours = context in _started
+            own = SparkSession(context).newSession()
+            if ours:
+                _started[context] += 1
+    _set(own, conf)
+    return OwnSession(own, context if ours else None, local=master.startswith("local"))
+
+
+def _at_channel(builder: Any) -> Any:
+    from pyspark.sql.connect.session import SparkSession
+
+    # not by the builder of sessions, which would make it the process's default
+    return SparkSession(connection=builder)
+
+
+@contextmanager
+def _as_a_program() -> Iterator[None]:
+    """Have a main module with a file: PySpark takes any other (`python -c`, a worker) for one of its own tests."""
+    main = sys.modules["__main__"]
+    if hasattr(main, "__file__"):
+        yield
+        return
+    main.__file__ = __file__
+    try:
+        yield
+    finally:
+        del main.__file__
+
+
+def _set(own: Any, conf: Mapping[str, str]) -> None:
+    """Set what is wanted, then what is stated.
+
+    Raises:
+        ConfigError: Spark does not take a setting.
+    """
+    for name, value in conf.items():
+        try:
+            own.conf.set(name, value)
+        except Exception as bad:
+            if "CANNOT_MODIFY" in str(bad):
+                continue  # one of the whole application: it was given when that began, or is another's to say
+            raise ConfigError(
+                f"[offline.spark.conf] {name}: Spark does not take {value!r}: {_first_line(bad)}"
+            ) from bad
+    for name, value in STATED.items():
+        own.conf.set(name, value)
+
+
+def _taken_over(given: Any) -> dict[str, str]:
+    found: dict[str, str] = {}
+    try:
+        rows = given.sql("SET").collect()
+    except Exception:  # a server that lists none
+        return found
+    for row in rows:
+        name, value = row[0], row[1]
+        if name.startswith(_TAKEN) or not name.startswith(_NOT_TAKEN):
+            found[name] = value
+    return {name: value for name, value in found.items() if _modifiable(given, name)}
+
+
+def _modifiable(given: Any, name: str) -> bool:
+    try:
+        return bool(given.conf.isModifiable(name)) or not name.startswith("spark.")
+    except Exception:
+        return False
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1", "[::1]") or host.startswith("127.")
+
+
+def _first_line(bad: BaseException) -> str:
+    return str(bad).strip().splitlines()[0][:300] if str(bad).strip() else type(bad).__name__
+
+
+@contextmanager
+def _starting(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (ConfigError, ImportError):
+        raise
+    except Exception as bad:
+        raise Unavailable(f"cannot use {what}: {_first_line(bad)}") from bad

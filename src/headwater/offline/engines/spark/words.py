@@ -1,0 +1,168 @@
+"""Spark's words for the columns of its tables: times as microseconds, keys and features in their dtypes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import lru_cache
+
+import pyarrow as pa
+from sqlglot import parse_one
+
+from headwater.clock import from_micros
+from headwater.offline.join.relations import Tree
+from headwater.offline.words import Place
+from headwater.planning.value_rule import BITS, FLOAT32_END, WHOLE
+from headwater.types import DType, Float32
+
+FAILED, FAILED_END = "headwater:<", ">:headwater"
+"""Begin and end the text of an error that a query raises by itself, to be shown without Spark's words."""
+
+_TYPES = {
+    "int32": "INT",
+    "int64": "BIGINT",
+    "float32": "FLOAT",
+    "float64": "DOUBLE",
+    "bool": "BOOLEAN",
+    "string": "STRING",
+    "bytes": "BINARY",
+    "timestamp": "TIMESTAMP",
+    "date": "DATE",
+}
+_SHOWN = 200
+"""How much of a value an error shows."""
+_DAY = 86_400_000_000
+_FIRST, _LAST = datetime(1700, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+"""Between these every version of Spark reads and compares literals alike."""
+
+
+def type_name(dtype: DType) -> str:
+    """Spark's type for a dtype; timestamps are instants."""
+    if dtype.name in ("array", "embedding"):
+        return f"ARRAY<{type_name(dtype.element or Float32)}>"
+    return _TYPES[dtype.name]
+
+
+def tree(sql: str) -> Tree:
+    """An expression in Spark's own words."""
+    return _parsed(sql).copy()
+
+
+@lru_cache(1024)
+def _parsed(sql: str) -> Tree:
+    return parse_one(sql, dialect="spark")
+
+
+def text_sql(text: str) -> str:
+    """A quoted text."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def name_sql(name: str) -> str:
+    """A quoted identifier."""
+    return "`" + name.replace("`", "``") + "`"
+
+
+class SparkWords:
+    """See `headwater.offline.words.Words`; the session's time zone is UTC."""
+
+    dialect = "spark"
+
+    def type_name(self, dtype: DType) -> str:
+        return type_name(dtype)
+
+    def micros(self, column: Tree, given: pa.DataType, *, up: bool = True) -> Tree:
+        sql = _rendered(column)
+        if pa.types.is_date(given):
+            return tree(f"CAST(unix_date({sql}) AS BIGINT) * {_DAY}")
+        instant = sql if given.tz is not None else f"CAST({sql} AS TIMESTAMP)"
+        return tree(f"unix_micros({instant})")
+
+    def cast(self, column: Tree, given: pa.DataType, dtype: DType) -> Tree:
+        return tree(_cast(_rendered(column), given, dtype))
+
+    def misfit(self, column: Tree, given: pa.DataType, dtype: DType) -> Tree | None:
+        found = _misfit(_rendered(column), given, dtype)
+        return None if found is None else tree(found)
+
+    def failed(self, before: str, value: Tree, after: str, place: Place | None) -> Tree:
+        shown = f"left(CAST({_rendered(value)} AS STRING), {_SHOWN})"
+        first, last = text_sql(f"{FAILED}{before}"), text_sql(f"{after}{FAILED_END}")
+        return tree(f"raise_error(concat({first}, {shown}, {last}))")
+
+    def time_literal(self, micros: int, given: pa.DataType) -> Tree | None:
+        if not -(2**55) < micros < 2**55 or not _FIRST < (when := from_micros(micros)) < _LAST:
+            return None
+        if pa.types.is_date(given):
+            return tree(f"CAST('{when:%Y-%m-%d}' AS DATE)")
+        if given.tz is not None:
+            return tree(f"CAST('{when:%Y-%m-%d %H:%M:%S.%f}Z' AS TIMESTAMP)")
+        return tree(f"CAST('{when:%Y-%m-%d %H:%M:%S.%f}' AS TIMESTAMP_NTZ)")
+
+
+WORDS = SparkWords()
+
+
+def _rendered(value: Tree) -> str:
+    return value.sql(dialect="spark", identify=True)
+
+
+def _misfit(sql: str, given: pa.DataType, dtype: DType, depth: int = 0) -> str | None:
+    """The condition of a value that does not fit; None where all of the type do."""
+    if pa.types.is_null(given):
+        return None
+    match dtype.name:
+        case "int32" | "int64":
+            return _no_integer(sql, given, dtype)
+        case "float32" | "float64":
+            return _no_float(sql, given, dtype)
+        case "array" | "embedding":
+            return _no_list(sql, given, dtype, depth)
+    return None
+
+
+def _no_integer(sql: str, given: pa.DataType, dtype: DType) -> str | None:
+    bits = BITS[dtype.name]
+    if pa.types.is_floating(given):
+        end = f"{2 ** min(bits, 53)}D"
+        first = ">=" if bits < 53 else ">"
+        # what is left of NaN and of an infinity is NaN
+        return f"NOT ({sql} % 1 = 0 AND {sql} {first} -{end} AND {sql} < {end})"
+    if pa.types.is_decimal(given):
+        return f"({sql} IS NOT NULL AND ({sql} % 1 <> 0 OR TRY_CAST({sql} AS {type_name(dtype)}) IS NULL))"
+    return f"({sql} > {2**bits - 1} OR {sql} < {-(2**bits)})" if given.bit_width - 1 > bits else None
+
+
+def _no_float(sql: str, given: pa.DataType, dtype: DType) -> str | None:
+    if pa.types.is_integer(given):
+        whole = WHOLE[dtype.name]
+        return f"({sql} > {whole} OR {sql} < {-whole})" if given.bit_width > whole.bit_length() else None
+    if dtype.name == "float32" and pa.types.is_float64(given):
+        return f"(NOT isnan({sql}) AND abs({sql}) >= {FLOAT32_END:.0f}D AND abs({sql}) < CAST('Infinity' AS DOUBLE))"
+    return None  # no decimal is beyond 10**38
+
+
+def _no_list(sql: str, given: pa.DataType, dtype: DType, depth: int) -> str | None:
+    element, x = dtype.element or Float32, f"x{depth}"
+    conditions = []
+    if dtype.name == "embedding":
+        conditions += [f"size({sql}) <> {dtype.dim}", f"exists({sql}, {x} -> {x} IS NULL)"]
+    inside = _misfit(x, given.value_type, element, depth + 1)
+    if inside is not None:
+        conditions.append(f"exists({sql}, {x} -> {inside})")
+    return f"({sql} IS NOT NULL AND ({' OR '.join(conditions)}))" if conditions else None
+
+
+def _cast(sql: str, given: pa.DataType, dtype: DType, depth: int = 0) -> str:
+    """A value that fits in its dtype."""
+    plain = f"CAST({sql} AS {type_name(dtype)})"
+    if pa.types.is_null(given):
+        return plain
+    if pa.types.is_decimal(given) and dtype.name in ("float32", "float64"):
+        # by way of text, which is rounded once
+        return f"CAST(CAST({sql} AS STRING) AS {type_name(dtype)})"
+    if dtype.name in ("array", "embedding"):
+        element, x = dtype.element or Float32, f"x{depth}"
+        inside = _cast(x, given.value_type, element, depth + 1)
+        if inside != f"CAST({x} AS {type_name(element)})":
+            return f"transform({sql}, {x} -> {inside})"
+    return plain
