@@ -11,11 +11,13 @@ from headwater.offline.engines.spark.engine import SparkEngine
 from headwater.offline.engines.spark.types import kept, kept_type
 from headwater.testing.offline_suite import OfflineEngineSuite
 from headwater.testing.own_tables_suite import OwnTablesSuite
+from tests.engine_gaps import SPARK
 from tests.servers.spark import SAIL
 
 
 class TestSparkEngine(OfflineEngineSuite, OwnTablesSuite):
     large = 100_000
+    gaps = SPARK
 
     @pytest.fixture
     def engine(self, tmp_path, spark):

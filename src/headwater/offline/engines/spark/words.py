@@ -11,6 +11,7 @@ from sqlglot import parse_one
 from headwater.clock import from_micros
 from headwater.offline.join.relations import Tree
 from headwater.offline.words import Place
+from headwater.planning.buckets import DIGITS
 from headwater.planning.value_rule import BITS, FLOAT32_END, WHOLE
 from headwater.types import DType, Float32
 
@@ -97,6 +98,15 @@ class SparkWords:
         if given.tz is not None:
             return tree(f"CAST('{when:%Y-%m-%d %H:%M:%S.%f}Z' AS TIMESTAMP)")
         return tree(f"CAST('{when:%Y-%m-%d %H:%M:%S.%f}' AS TIMESTAMP_NTZ)")
+
+    def key_integer(self, key: Tree, dtype: DType) -> Tree:
+        sql = _rendered(key)
+        match dtype.name:
+            case "date":
+                return tree(f"CAST(unix_date({sql}) AS BIGINT)")
+            case "bool":
+                return tree(f"CAST(CAST({sql} AS INT) AS BIGINT)")
+        return tree(f"CAST(conv(substring(md5(CAST({sql} AS BINARY)), 1, {DIGITS}), 16, 10) AS BIGINT)")
 
 
 WORDS = SparkWords()
