@@ -80,7 +80,7 @@ def translated(bad: Exception, tables: Callable[[], Sequence[str]] = list) -> He
         return SourceError(ours.group(1))
     if "No space left on device" in text or "Disk quota exceeded" in text:
         return StorageFull(
-            "spark: a disk is full (No space left on device): make room on the disks of the executors "
+            "spark: a disk is full (No space left on device): free space on the disks of the executors "
             "(spark.local.dir) and in [offline.spark] scratch; nothing was kept of this run"
         )
     if any(lost in text for lost in _LOST):
