@@ -13,6 +13,7 @@ from headwater.definitions.aggregate_functions import is_integer
 from headwater.offline.windows import edges
 from headwater.offline.windows.distinct import counted_one_by_one
 from headwater.offline.windows.lists import NONE
+from headwater.offline.windows.runs import Hits
 from headwater.offline.windows.subsets import Rows, Subset
 from headwater.planning.windows.columns import Column, numbers_to_arrow
 from headwater.planning.windows.layout import ListLayout, WindowFeature
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     Mask = NDArray[np.bool_]
 
 _EXACT = 2**53
+_VARIANCES = ("var_pop", "var_samp", "stddev_pop", "stddev_samp")
+_OF_EVENTS = ("count", "sum", "mean", *_VARIANCES, "min", "max", "first", "last", "quantile")
+"""Functions of the events of a window alone, whatever the window is called."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,13 @@ def presence_of(feature: WindowFeature, given: ListLayout) -> Hashable:
     return given.where, given.column, feature.window, function in ("var_samp", "stddev_samp")
 
 
+def asked_once(feature: WindowFeature, subset: Subset, rows: Sequence[Rows]) -> Hashable:
+    """What a feature asks of rows: equal of features of one structure whose answers are equal."""
+    if feature.function not in _OF_EVENTS:
+        return id(feature)
+    return feature.function, feature.q, *(each.hits(subset.runs, feature.window) for each in rows)
+
+
 def _joined(masks: Sequence[Mask | None], values: Sequence[Any], otherwise: bool) -> Mask | None:
     if all(mask is None for mask in masks):
         return None
@@ -110,8 +121,7 @@ def _scalars(feature: WindowFeature, subset: Subset, rows: Rows) -> FeatureAnswe
     if function == "count_distinct":
         return _plain(feature, _distinct(feature, subset, rows))
     hits = rows.hits(subset.runs, window)
-    counts = hits.counts
-    some = counts > 0
+    counts, some = hits.counts, hits.some
     match function:
         case "count":
             return _plain(feature, counts)
@@ -119,7 +129,7 @@ def _scalars(feature: WindowFeature, subset: Subset, rows: Rows) -> FeatureAnswe
             assert window.width is not None
             return _plain(feature, _quotients(counts * 1_000_000, window.width))
         case "sum" | "mean":
-            return _totals(feature, subset, rows, counts)
+            return _totals(feature, subset, rows, hits)
         case "var_pop" | "var_samp" | "stddev_pop" | "stddev_samp":
             squares = subset.spreads.of(hits)[2]
             number = counts - 1 if function.endswith("samp") else counts
@@ -133,15 +143,17 @@ def _scalars(feature: WindowFeature, subset: Subset, rows: Rows) -> FeatureAnswe
         case "first" | "last":
             assert subset.column is not None
             places = subset.last_places if function == "last" else subset.first_places
-            place = _where(some, places.of(hits)[0])
-            order = subset.full_order
-            values = subset.values[order[place]] if len(order) else np.zeros(len(rows), subset.values.dtype)
+            values = subset.ordered_values
+            if len(values):
+                values = values.take(_where(some, places.of(hits)[0]))
+            else:
+                values = np.zeros(len(rows), subset.values.dtype)
             return _of_column(feature, subset.column, values, some)
         case "seconds_since_last":
             newest = _where(some, subset.newest.of(hits)[0], rows.at)
             return _plain(feature, _quotients(rows.at - newest, 1_000_000), some)
         case "quantile":
-            return _quantiles(feature, subset, rows, counts)
+            return _quantiles(feature, subset, hits)
     raise ValueError(f"{function!r} is not a function")
 
 
@@ -158,7 +170,7 @@ def _of_column(feature: WindowFeature, column: Column, values: NDArray[Any], val
 
 def _where(some: Mask, values: NDArray[Any], otherwise: Any = 0) -> NDArray[Any]:
     """The values, and another where there is none."""
-    return np.where(some, values, otherwise)
+    return values if some.all() else np.where(some, values, otherwise)
 
 
 def _quotients(numerators: Ints, denominator: int) -> NDArray[np.float64]:
@@ -168,24 +180,23 @@ def _quotients(numerators: Ints, denominator: int) -> NDArray[np.float64]:
     return np.array([int(number) / denominator for number in numerators], np.float64)
 
 
-def _totals(feature: WindowFeature, subset: Subset, rows: Rows, counts: Ints) -> FeatureAnswer:
-    some = counts > 0
+def _totals(feature: WindowFeature, subset: Subset, rows: Rows, hits: Hits) -> FeatureAnswer:
+    counts, some = hits.counts, hits.some
     if not is_integer(feature.column):
-        values: Any = rows.sums(subset, feature.window)
+        values: Any = rows.sums(subset, hits)
         return _plain(feature, values / np.maximum(counts, 1) if feature.function == "mean" else values, some)
-    totals = subset.integer_sums.of(rows.hits(subset.runs, feature.window))
+    totals = subset.integer_sums.of(hits)
     if feature.function == "mean":
         return _plain(feature, totals.doubles() / np.maximum(counts, 1), some)
     values, beyond = totals.integers()
     return FeatureAnswer(feature.dtype, values, some & ~beyond, beyond if beyond.any() else None)
 
 
-def _quantiles(feature: WindowFeature, subset: Subset, rows: Rows, counts: Ints) -> FeatureAnswer:
+def _quantiles(feature: WindowFeature, subset: Subset, hits: Hits) -> FeatureAnswer:
     assert feature.q is not None
-    some = counts > 0
+    counts, some = hits.counts, hits.some
     if not some.any():
-        return FeatureAnswer(feature.dtype, np.zeros(len(rows)), some)
-    hits = rows.hits(subset.runs, feature.window)
+        return FeatureAnswer(feature.dtype, np.zeros(len(counts)), some)
     rank = np.maximum(1, np.ceil(feature.q * counts).astype(np.int64))
     codes, inverse = np.unique(subset.ranks.of(hits, rank), return_inverse=True)
     middles = np.array([midpoint(int(code)) for code in codes])

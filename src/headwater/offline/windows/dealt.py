@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from headwater.offline.windows.keyed import sorted_by
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -49,7 +51,7 @@ class Dealt:
         """
         if not rows.num_rows:
             return
-        order = _by_part(part, self._parts)
+        order = sorted_by(part, self._parts)
         ends = np.concatenate([[0], np.cumsum(np.bincount(part, minlength=self._parts))])
         steps = [step for step in self._steps if ends[step.parts.start] < ends[step.parts.stop]]
         orders = [order[ends[step.parts.start] : ends[step.parts.stop]] for step in steps]
@@ -153,16 +155,6 @@ def _taken(rows: pa.RecordBatch | pa.Table, orders: Sequence[NDArray[np.int64]])
             for arrays, order in zip(found, orders, strict=True):
                 arrays.append(column.take(pa.array(order)))
     return [pa.RecordBatch.from_arrays(arrays, schema=rows.schema) for arrays in found]
-
-
-def _by_part(part: NDArray[Any], parts: int) -> NDArray[np.int64]:
-    """The rows by part, in order: parts and rows sorted as single numbers, which is faster than a stable sort."""
-    bits = len(part).bit_length()
-    form: Any = np.uint32 if parts << bits < 2**32 else np.uint64
-    stamps = (part.astype(form) << form(bits)) | np.arange(len(part), dtype=form)
-    stamps.sort()
-    order: NDArray[np.int64] = (stamps & form((1 << bits) - 1)).astype(np.int64)
-    return order
 
 
 def _plain(column: pa.Array) -> bool:

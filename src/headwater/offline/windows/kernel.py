@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from headwater.offline.windows import edges
-from headwater.offline.windows.answers import FeatureAnswer, answer_of, structure_of
+from headwater.offline.windows.answers import FeatureAnswer, answer_of, asked_once, structure_of
 from headwater.offline.windows.events import Deletes, Groups
-from headwater.offline.windows.keyed import Keyed, ascending
+from headwater.offline.windows.keyed import Keyed, sorted_by
 from headwater.offline.windows.runs import Runs
 from headwater.offline.windows.subsets import Counted, Rows, Subset
 from headwater.planning.windows.layout import WindowFeature, WindowLayout
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 NO_EVENT = BEFORE_ALL
 """The newest event time of a key without events."""
+_FAR, _FEW = 2**62, 4
 _ROWS = 65_536
 _CELLS = 4_000_000
 """Elements of lists that are gathered at once."""
@@ -85,8 +87,12 @@ def part_answer(
     for (where, column, _), numbers in _by_structure(layout, features).items():
         if subset is None or subset.name != (where, column):
             subset = Subset(counted, where, column, by_mask)
+        made: dict[Hashable, FeatureAnswer] = {}
         for i in numbers:
-            answers[i] = FeatureAnswer.joined([answer_of(features[i], subset, each) for each in asked])
+            what = asked_once(features[i], subset, asked)
+            if what not in made:
+                made[what] = FeatureAnswer.joined([answer_of(features[i], subset, each) for each in asked])
+            answers[i] = made[what]
         subset.forget()
     return PartAnswer(order, newest, [answers[i] for i in range(len(features))])
 
@@ -111,14 +117,55 @@ def _counted(layout: WindowLayout, statements: Statements, groups: Groups, *, as
     if groups.divided or statements.ids is not None:
         event, known = event[index], known[index]
     boundary = edges.boundaries(event, layout.hops)
-    order = in_order(groups.count, group, boundary, known)
+    order = in_order(groups.count, group, boundary, known, math.gcd(*layout.hops))
     # where each statement counts once, its number is its index
     index = index[order] if groups.divided or statements.ids is not None else order
     return Counted(statements, groups.count, index, group[order], boundary[order], known[order])
 
 
-def in_order(groups: int, group: Ints, boundary: Ints, known: Ints) -> Ints:
-    """The order by group, boundary and known_at: known_at first, since few are out of order then."""
-    order = np.argsort(Keyed(groups, known).kept(group, known))
-    by_boundary = Keyed(groups, boundary).kept(group, boundary)[order]
-    return order if ascending(by_boundary) else order[np.argsort(by_boundary, kind="stable")]
+def in_order(groups: int, group: Ints, boundary: Ints, known: Ints, step: int = 1) -> Ints:
+    """The order by group, boundary and known_at.
+
+    Args:
+        groups: how many groups there are.
+        group, boundary, known: of each event.
+        step: what divides the distance of any two boundaries; 0: all are the same.
+    """
+    # events mostly come by time, so that little is left to do once their groups are together
+    order = sorted_by(group, groups)
+    stamps = _stamps(groups, group, boundary, known, max(1, step))
+    if stamps is not None:
+        return _sorted(order, stamps)
+    order = _sorted(order, Keyed(groups, known).kept(group, known))
+    return _sorted(order, Keyed(groups, boundary).kept(group, boundary), stable=True)
+
+
+def _sorted(order: Ints, stamps: Ints, *, stable: bool = False) -> Ints:
+    """An order, changed so far that stamps ascend along it."""
+    along = stamps[order]
+    falls = int(np.count_nonzero(along[1:] < along[:-1]))
+    if not falls:
+        return order
+    # a merge sort is faster where most is in order
+    stable = stable or falls * _FEW < len(along)
+    return order[np.argsort(along, kind="stable" if stable else None)]
+
+
+def _stamps(groups: int, group: Ints, boundary: Ints, known: Ints, step: int) -> Ints | None:
+    """(group, boundary, known_at) as one number each; None: there is no room for that."""
+    if not len(group):
+        return group
+    first, last = int(boundary.min()), int(boundary.max())
+    if max(int(known.max()) - first, last - int(known.min()), last - first) >= _FAR:
+        return None
+    # an event is known not long after its boundary
+    after = known - boundary
+    after -= after.min()
+    hops, span = (last - first) // step + 1, int(after.max()) + 1
+    if groups * hops * span >= _FAR:
+        return None
+    stamps = group * hops
+    stamps += (boundary - first) // step
+    stamps *= span
+    stamps += after
+    return stamps

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -62,13 +62,21 @@ class Keyed:
         return places + self._least if self._ranks is None else self._ranks[places]
 
 
-def ascending(stamps: Ints) -> bool:
-    """Whether integers are in order."""
-    return bool((stamps[1:] >= stamps[:-1]).all())
-
-
 def ranges_of(sizes: Ints) -> tuple[Ints, Ints]:
     """The indexes of many ranges, one after the other: which range each belongs to, and where in it each is."""
     owners = np.repeat(np.arange(len(sizes)), sizes)
     starts = np.cumsum(sizes) - sizes
     return owners, np.arange(len(owners)) - starts[owners]
+
+
+def sorted_by(numbers: NDArray[Any], count: int) -> Ints:
+    """The order of numbers from 0 to below `count`, equal ones as they come.
+
+    Numbers and indexes are sorted as single integers, which is faster than a stable sort.
+    """
+    bits = len(numbers).bit_length()
+    form: Any = np.uint32 if count << bits < 2**32 else np.uint64
+    stamps = (numbers.astype(form) << form(bits)) | np.arange(len(numbers), dtype=form)
+    stamps.sort()
+    order: Ints = (stamps & form((1 << bits) - 1)).astype(np.int64)
+    return order

@@ -196,9 +196,8 @@ class Aggregates:
         if self._rest is None:
             return total
         total = self._merging.merged(total, self._rest.of(hits.settled, size))
-        if hits.with_tail is not None and hits.reach.tail:
-            rows = np.flatnonzero(hits.with_tail & (hits.reach.tail_sizes > 0))
-            add(self._merging, total, rows, _at(self._tail_of(hits.reach), rows))
+        if len(hits.tails):
+            add(self._merging, total, hits.tails, _at(self._tail_of(hits.reach), hits.tails))
         self._add_parts(total, hits.own)
         return total
 

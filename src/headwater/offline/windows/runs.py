@@ -115,6 +115,18 @@ class Hits:
         return _added(found, self.own)
 
     @cached_property
+    def some(self) -> Mask:
+        """Which rows have any event."""
+        return self.counts > 0
+
+    @cached_property
+    def tails(self) -> Ints:
+        """The rows that have events of the reach's tail."""
+        if self.with_tail is None or not self.reach.tail:
+            return np.zeros(0, np.int64)
+        return np.flatnonzero(self.with_tail & (self.reach.tail_sizes > 0))
+
+    @cached_property
     def chain(self) -> Pieces:
         """The pieces of the chain."""
         return self._runs.chain_tiles.pieces(self.first, self.last)
@@ -123,6 +135,11 @@ class Hits:
     def settled(self) -> Pieces:
         """The pieces of the others that are settled."""
         return self._runs.rest_tiles.pieces(self._bounds.begin, self._bounds.end)
+
+    def like(self, other: Hits) -> bool:
+        """Whether these are the same events, of the same rows: of windows without an end, those that begin together."""
+        same = np.array_equal(self.first, other.first)
+        return same and np.array_equal(self._bounds.begin, other._bounds.begin)
 
     def rest(self) -> Iterator[Parts]:
         """All that is not in the chain."""

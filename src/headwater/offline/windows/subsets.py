@@ -40,25 +40,30 @@ class Rows:
     def __init__(self, group: Ints, at: Ints) -> None:
         self.group, self.at = group, at
         self._hits: dict[tuple[Runs, Window], Hits] = {}
-        self._sums: dict[tuple[str | None, str | None, Window], NDArray[Any]] = {}
+        self._sums: dict[tuple[str | None, str | None, Hits], NDArray[Any]] = {}
         self._reaches: dict[Runs, Reach] = {}
 
     def __len__(self) -> int:
         return len(self.at)
 
     def hits(self, runs: Runs, window: Window) -> Hits:
-        """The events of a window."""
+        """The events of a window; the same object of windows that have the same events."""
         name = (runs, window)
         if name not in self._hits:
             starts, ends = edges.starts(window, self.at), edges.ends(window, self.at)
-            self._hits[name] = runs.hits(self.group, starts, ends, self.reach(runs))
+            found = runs.hits(self.group, starts, ends, self.reach(runs))
+            if ends is None:
+                # no window has more events than there are: one beyond the oldest has those of a longer one
+                same = (each for (of, other), each in self._hits.items() if of is runs and not other.offset)
+                found = next((each for each in same if each.like(found)), found)
+            self._hits[name] = found
         return self._hits[name]
 
-    def sums(self, subset: Subset, window: Window) -> NDArray[Any]:
+    def sums(self, subset: Subset, hits: Hits) -> NDArray[Any]:
         """The sums of doubles over the events of a window, which a mean is made of too."""
-        name = (*subset.name, window)
+        name = (*subset.name, hits)
         if name not in self._sums:
-            self._sums[name] = subset.sums.of(self.hits(subset.runs, window))[0]
+            self._sums[name] = subset.sums.of(hits)[0]
         return self._sums[name]
 
     def reach(self, runs: Runs) -> Reach:
@@ -231,6 +236,11 @@ class Subset:
             keys = (statements.position[of], statements.from_log[of], statements.created[of], stamps[among])
             order[among] = rows[np.lexsort((*values, *keys))]
         return order
+
+    @cached_property
+    def ordered_values(self) -> NDArray[Any]:
+        """The column's values in the full order."""
+        return self.values[self.full_order]
 
     @cached_property
     def _place(self) -> NDArray[Any]:

@@ -1,5 +1,6 @@
 """The kernel beside the brute-force reference: any aggregations, events of several keys, deletes, event ids."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headwater.definitions.aggregation import Aggregation
+from headwater.offline.windows.edges import boundaries
 from headwater.offline.windows.events import Deletes
-from headwater.offline.windows.kernel import NO_EVENT, part_answer
+from headwater.offline.windows.kernel import NO_EVENT, in_order, part_answer
 from headwater.planning.windows.columns import Column
 from headwater.planning.windows.event_ids import event_digests
 from headwater.planning.windows.layout import WindowLayout, window_layout
@@ -134,3 +136,19 @@ def test_a_lifetime_does_not_reach_into_the_next_key(function):
     values = {"x": None, "n": 1, "s": None, "b": None, "a": None}
     rows = [Statement((1,), values, event, created, False) for event, created in ((0, 9), (0, 5), (1, 1), (0, 0))]
     check(layout, rows, [], [(0, 30), (1, 30), (2, 30)], as_known=True)
+
+
+TIMES = st.one_of(st.integers(-50, 50), st.integers(-(2**62), 2**62))
+
+
+@PLENTY
+@given(st.sampled_from([(), (6, 4), (10,)]), st.lists(st.tuples(st.integers(0, 3), TIMES, st.integers(0, 30))))
+def test_events_are_in_order_however_far_apart_they_are(hops, events):
+    group = np.array([group for group, _, _ in events], np.int64)
+    event = np.array([event for _, event, _ in events], np.int64)
+    known = np.array([event + late for _, event, late in events], np.int64)
+    boundary = boundaries(event, hops)
+    order = in_order(4, group, boundary, known, math.gcd(*hops))
+    assert sorted(order.tolist()) == list(range(len(events)))
+    along = [(group[i], boundary[i], known[i]) for i in order]
+    assert along == sorted(along)
