@@ -42,6 +42,7 @@ class Gathered:
         self._block = -(-max(_LEAST, size // _MOST) // rows) * rows
         self._dealt = Dealt(form.schema, folder, budget, -(-size // self._block))
         self._waiting: list[pa.RecordBatch] = []
+        self._bytes = 0
         self._most = min(_WAITING, budget // _WAITING_SHARE)
 
     def put(self, rows: Ints, answer: PartAnswer) -> None:
@@ -52,12 +53,14 @@ class Gathered:
             answer: of these rows.
         """
         self._waiting.append(self._form.batch(rows, answer))
-        if sum(batch.nbytes for batch in self._waiting) > self._most:
+        self._bytes += self._waiting[-1].nbytes
+        if self._bytes > self._most:
             self._deal()
 
     def _deal(self) -> None:
         """Deal the answers that wait."""
-        rows, self._waiting = pa.Table.from_batches(self._waiting, self._form.schema), []
+        rows = pa.Table.from_batches(self._waiting, self._form.schema)
+        self._waiting, self._bytes = [], 0
         places = rows.column(0).to_numpy()
         block = places // self._block
         self._dealt.add(rows.set_column(0, "place", pa.array(places - block * self._block)), block)

@@ -12,7 +12,7 @@ import numpy as np
 from headwater.offline.windows import edges
 from headwater.offline.windows.answers import FeatureAnswer, answer_of, asked_once, structure_of
 from headwater.offline.windows.events import Deletes, Groups
-from headwater.offline.windows.keyed import Keyed, sorted_by
+from headwater.offline.windows.keyed import Keyed, in_order_by, sorted_by
 from headwater.offline.windows.runs import Runs
 from headwater.offline.windows.subsets import Counted, Rows, Subset
 from headwater.planning.windows.layout import WindowFeature, WindowLayout
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 NO_EVENT = BEFORE_ALL
 """The newest event time of a key without events."""
-_FAR, _FEW = 2**62, 4
+_FAR = 2**62
 _ROWS = 65_536
 _CELLS = 4_000_000
 """Elements of lists that are gathered at once."""
@@ -120,7 +120,7 @@ def _counted(layout: WindowLayout, statements: Statements, groups: Groups, *, as
     order = in_order(groups.count, group, boundary, known, math.gcd(*layout.hops))
     # where each statement counts once, its number is its index
     index = index[order] if groups.divided or statements.ids is not None else order
-    return Counted(statements, groups.count, index, group[order], boundary[order], known[order])
+    return Counted(statements, groups.count, index, group.take(order), boundary.take(order), known.take(order))
 
 
 def in_order(groups: int, group: Ints, boundary: Ints, known: Ints, step: int = 1) -> Ints:
@@ -135,20 +135,9 @@ def in_order(groups: int, group: Ints, boundary: Ints, known: Ints, step: int = 
     order = sorted_by(group, groups)
     stamps = _stamps(groups, group, boundary, known, max(1, step))
     if stamps is not None:
-        return _sorted(order, stamps)
-    order = _sorted(order, Keyed(groups, known).kept(group, known))
-    return _sorted(order, Keyed(groups, boundary).kept(group, boundary), stable=True)
-
-
-def _sorted(order: Ints, stamps: Ints, *, stable: bool = False) -> Ints:
-    """An order, changed so far that stamps ascend along it."""
-    along = stamps[order]
-    falls = int(np.count_nonzero(along[1:] < along[:-1]))
-    if not falls:
-        return order
-    # a merge sort is faster where most is in order
-    stable = stable or falls * _FEW < len(along)
-    return order[np.argsort(along, kind="stable" if stable else None)]
+        return in_order_by(order, stamps)
+    order = in_order_by(order, Keyed(groups, known).kept(group, known))
+    return in_order_by(order, Keyed(groups, boundary).kept(group, boundary), stable=True)
 
 
 def _stamps(groups: int, group: Ints, boundary: Ints, known: Ints, step: int) -> Ints | None:

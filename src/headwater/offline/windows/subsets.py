@@ -11,7 +11,7 @@ import numpy as np
 from headwater.offline.windows import edges
 from headwater.offline.windows.distinct import Records
 from headwater.offline.windows.exact import IntegerSums
-from headwater.offline.windows.keyed import Keyed
+from headwater.offline.windows.keyed import Keyed, in_order_by
 from headwater.offline.windows.lists import Lists
 from headwater.offline.windows.merging import Extremes, Spreads, Sums
 from headwater.offline.windows.ranges import Aggregates, Merging
@@ -102,13 +102,18 @@ class Counted:
     @cached_property
     def event(self) -> Ints:
         """The event time of each."""
-        return self.statements.event[self.index]
+        return self.statements.event.take(self.index)
+
+    @cached_property
+    def by_event(self) -> tuple[Keyed, Ints]:
+        """(group, event time) of each as integers in that order, and what makes them."""
+        keyed = Keyed(self.groups, self.event)
+        return keyed, keyed.kept(self.group, self.event)
 
     @cached_property
     def _newest(self) -> tuple[Keyed, Ints, Ints, Ints]:
         """Of the chain and of the others, by known_at: which group, and the newest event time so far."""
-        by_event = Keyed(self.groups, self.event)
-        stamps = by_event.kept(self.group, self.event)
+        by_event, stamps = self.by_event
         rest = self.runs.rest
         rest = rest[np.lexsort((self.known[rest], self.group[rest]))]
         by_known = self.runs.known_stamps(self.group[rest], self.known[rest])
@@ -159,9 +164,10 @@ class Subset:
         for mask in masks:
             inside &= mask[counted.index]
         self.groups = counted.groups
+        self._counted: Counted | None = None
         if not masks or inside.all():
             self._index, self._group, self._boundary = counted.index, counted.group, counted.boundary
-            self._known, self.runs = counted.known, counted.runs
+            self._known, self.runs, self._counted = counted.known, counted.runs, counted
         else:
             self._index, self._group, self._boundary, self._known = (
                 each[inside] for each in (counted.index, counted.group, counted.boundary, counted.known)
@@ -221,11 +227,14 @@ class Subset:
     def full_order(self) -> Ints:
         """The events in order of event time, created time, the log over the source, position, then value."""
         statements, index = self._statements, self._index
-        event = statements.event[index]
-        stamps = Keyed(self.groups, event).kept(self._group, event)
+        if self._counted is not None:
+            stamps = self._counted.by_event[1]
+        else:
+            event = statements.event.take(index)
+            stamps = Keyed(self.groups, event).kept(self._group, event)
         # in order of the hops already, so that little is left to do
-        order = np.argsort(stamps, kind="stable")
-        stamps = stamps[order]
+        order = in_order_by(np.arange(len(stamps)), stamps, stable=True)
+        stamps = stamps.take(order)
         tied = np.zeros(len(order) + 1, bool)
         tied[1:-1] = stamps[1:] == stamps[:-1]
         among = np.flatnonzero(tied[1:] | tied[:-1])
@@ -240,7 +249,7 @@ class Subset:
     @cached_property
     def ordered_values(self) -> NDArray[Any]:
         """The column's values in the full order."""
-        return self.values[self.full_order]
+        return self.values.take(self.full_order)
 
     @cached_property
     def _place(self) -> NDArray[Any]:

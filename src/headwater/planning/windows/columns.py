@@ -67,7 +67,7 @@ class Column:
 
     def take(self, index: Ints) -> Column:
         """The values at these indexes."""
-        return replace(self, values=self.values[index], valid=self.valid[index])
+        return replace(self, values=self.values.take(index), valid=self.valid.take(index))
 
     @property
     def codes(self) -> Ints:
