@@ -70,9 +70,10 @@ docs: .venv/.stamp ## regenerate the generated pages
 	$(BIN)/python scripts/cli_reference.py
 	$(BIN)/python scripts/engine_matrix.py
 
-snapshots: .venv/.stamp .venv-sail/.stamp ## write the SQL in tests/snapshots anew, after a change of the join that is meant
+snapshots: .venv/.stamp .venv-sail/.stamp .venv-spark/.stamp ## write the SQL in tests/snapshots anew, after a change of the join that is meant
 	HEADWATER_UPDATE_SNAPSHOTS=1 $(BIN)/pytest tests/conformance -k snapshot
 	HEADWATER_UPDATE_SNAPSHOTS=1 .venv-sail/bin/pytest $(SPARK_TESTS) -k snapshot
+	HEADWATER_UPDATE_SNAPSHOTS=1 .venv-spark/bin/pytest $(SPARK_TESTS) -k snapshot
 
 site: .venv-site/.stamp ## build the documentation site, with an API reference, in site/
 	NO_MKDOCS_2_WARNING=1 .venv-site/bin/mkdocs build --quiet --strict

@@ -11,3 +11,7 @@ JOIN = frozenset(
 
 DUCKDB = JOIN | {"avg", "datediff", "epoch_us", "is_nan", "least", "left", "md5", "struct", "transform", "unix_to_time"}
 SQLITE = JOIN | {"headwater_failed", "headwater_number"}
+SPARK = JOIN | {
+    *("array_size", "concat", "conv", "left", "md5", "raise_error", "substring", "transform", "unix_date"),
+    *("unix_micros", "isnan", "is_nan", "least", "struct"),
+}

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -111,3 +112,31 @@ def spark(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     session = SparkSession(connection=request.getfixturevalue("sail_server").url)
     yield session
     session.client.close()
+
+
+@contextmanager
+def session_in(zone: str, spark: Any) -> Iterator[Any]:
+    """A session of another user's, who is in a time zone, as its Spark is: its JVM, or a server of its own.
+
+    Args:
+        zone: the zone.
+        spark: the session of the tests.
+    """
+    if SAIL:
+        from pyspark.sql.connect.session import SparkSession
+
+        with SailServer(zone) as server:
+            session = SparkSession(connection=server.url)
+            session.conf.set("spark.sql.session.timeZone", zone)
+            yield session
+            session.client.close()
+        return
+    zones = spark._jvm.java.util.TimeZone
+    before = zones.getDefault()
+    zones.setDefault(zones.getTimeZone(zone))
+    try:
+        session = spark.newSession()
+        session.conf.set("spark.sql.session.timeZone", zone)
+        yield session
+    finally:
+        zones.setDefault(before)

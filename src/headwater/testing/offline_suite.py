@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -49,6 +50,7 @@ from headwater.testing.offline_checks import (
 )
 from headwater.testing.oracle import Fact, OracleView, changes, facts
 from headwater.testing.own_tables_suite import OwnTablesSuite
+from headwater.testing.statements import refusing, watch
 from headwater.testing.strategies import entity_cases, history_cases, log_instants, view_cases
 from headwater.testing.window_history_suite import WindowHistorySuite
 from headwater.types import Float64, Int32, Int64, String
@@ -68,7 +70,19 @@ __all__ = [
 
 
 class PointInTimeSuite:
-    """The join alone, for an engine that lowers it in several ways; subclass it and give the fixture `engine`."""
+    """The join alone, for an engine that lowers it in several ways; subclass it and give the fixture `engine`.
+
+    Attributes:
+        functions: what its statements may call, by their names in SQLGlot in lower case (`functions_of`); None: that is
+            not looked at.
+    """
+
+    functions: Collection[str] | None = None
+
+    @pytest.fixture(autouse=True)
+    def _calls_what_it_has(self, engine: OfflineEngine) -> None:
+        if self.functions is not None:
+            watch(engine, refusing(self.functions))
 
     @pytest.fixture
     def engine(self) -> OfflineEngine:
