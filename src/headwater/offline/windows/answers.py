@@ -142,10 +142,9 @@ def _scalars(feature: WindowFeature, subset: Subset, rows: Rows) -> FeatureAnswe
             return _of_column(feature, subset.column, _where(some, values), some)
         case "first" | "last":
             assert subset.column is not None
-            places = subset.last_places if function == "last" else subset.first_places
             values = subset.ordered_values
             if len(values):
-                values = values.take(_where(some, places.of(hits)[0]))
+                values = values.take(_where(some, _places(subset, hits, last=function == "last")))
             else:
                 values = np.zeros(len(rows), subset.values.dtype)
             return _of_column(feature, subset.column, values, some)
@@ -155,6 +154,13 @@ def _scalars(feature: WindowFeature, subset: Subset, rows: Rows) -> FeatureAnswe
         case "quantile":
             return _quantiles(feature, subset, hits)
     raise ValueError(f"{function!r} is not a function")
+
+
+def _places(subset: Subset, hits: Hits, *, last: bool) -> NDArray[Any]:
+    """The first or the last place in the full order of each row's events."""
+    if subset.by_time:
+        return hits.last - 1 if last else hits.first
+    return (subset.last_places if last else subset.first_places).of(hits)[0]
 
 
 def _plain(feature: WindowFeature, values: NDArray[Any], valid: Mask | None = None) -> FeatureAnswer:

@@ -247,6 +247,12 @@ class Subset:
         return order
 
     @cached_property
+    def by_time(self) -> bool:
+        """Whether the events are in their full order, and those of any window are one range of it."""
+        order = self.full_order
+        return self.runs.whole and bool((order[1:] > order[:-1]).all())
+
+    @cached_property
     def ordered_values(self) -> NDArray[Any]:
         """The column's values in the full order."""
         return self.values.take(self.full_order)
