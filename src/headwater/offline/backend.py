@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -11,8 +11,11 @@ from sqlglot import exp
 
 from headwater.definitions.sources import Source
 from headwater.offline.join.relations import EngineTable
-from headwater.offline.join.workspace import Powers
+from headwater.offline.join.workspace import Each, Powers
 from headwater.offline.words import Words
+
+ROWS = 65_536
+"""Rows of a batch."""
 
 
 class Backend(ABC):
@@ -37,6 +40,25 @@ class Backend(ABC):
             SourceError: a value that `Words.failed` refuses, with its text.
             StoreError: the engine fails; also in the other methods.
         """
+
+    def create_by_key(
+        self, name: str, query: exp.Query, schema: pa.Schema, keys: Sequence[str], function: Each, answer: pa.Schema
+    ) -> None:
+        """Make a table of what a function gives of a query's rows, rows with equal keys brought together.
+
+        By default all rows are one part, in this process. Where parts go to other processes the function is pickled,
+        and may run twice over the rows of one: one answer of each is taken.
+
+        Args:
+            name: the table's.
+            query: the query.
+            schema: its columns, in order, with the Arrow types that the batches have.
+            keys: the columns whose values tell which rows belong together.
+            function: is given the batches of one part, in any order, and gives those of the answer. What it is made of
+                is values.
+            answer: the columns of its answer.
+        """
+        self.upload(name, answer, function(self.batches(query, schema, ROWS)))
 
     @abstractmethod
     def drop(self, name: str) -> None:

@@ -13,7 +13,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -28,6 +28,7 @@ from headwater.offline.backend import Backend
 from headwater.offline.base import (
     ChangeCounts,
     ChangesRequest,
+    EventsRequest,
     HistoryRequest,
     HistoryRun,
     OfflineEngine,
@@ -37,7 +38,9 @@ from headwater.offline.base import (
 from headwater.offline.fitting import Columns
 from headwater.offline.join.changes import run_changes
 from headwater.offline.join.deletes import delete_rows
+from headwater.offline.join.events import as_rows, run_events
 from headwater.offline.join.history import PointInTimeRun
+from headwater.offline.join.ids import ids_as
 from headwater.offline.join.pit import hidden_rows
 from headwater.offline.join.relations import (
     EngineTable,
@@ -45,12 +48,14 @@ from headwater.offline.join.relations import (
     Tree,
     ViewRelations,
     ascending,
+    big,
     column,
     is_not_null,
     key_form,
     number,
 )
-from headwater.offline.join.workspace import CANCELLED, Workspace, conformed
+from headwater.offline.join.workspace import CANCELLED, Each, Workspace, conformed
+from headwater.offline.words import Words
 from headwater.planning.files import FileIdentity
 from headwater.planning.resolve import ResolvedView
 
@@ -112,6 +117,7 @@ class RemoteEngine(OfflineEngine):
     def check_values(self, view: ViewInput, rows: int) -> list[str]:
         if view.source is None or self._held(view.source) is None:
             return self.embedded.check_values(view, rows)
+        view = as_rows(view)
         try:
             with self.workspace(f"check {view.view.name}") as space:
                 names = [feature.name for feature in view.view.features]
@@ -122,18 +128,24 @@ class RemoteEngine(OfflineEngine):
 
     def history(self, request: HistoryRequest) -> HistoryRun:
         for view in request.views:
-            if view.view.windows is not None:
+            if view.view.windows is not None and not self.windows:
                 raise self.no_windows(view)
             held = None if view.source is None else self._held(view.source)
             if held is None or view.source is None:
                 self.embedded.check_view(view)
             else:
+                read = as_rows(view).view
                 with self.workspace() as space:
-                    space.forms(view.view, view.source, held, view.view.view.feature_names)
+                    space.forms(read, view.source, held, read.view.feature_names)
         return PointInTimeRun(request, self.workspace, folder=self.embedded.temp_folder, base=self.embedded.folder)
 
     def changes(self, request: ChangesRequest, counts: ChangeCounts) -> Iterator[pa.RecordBatch]:
         return run_changes(request, counts, self.workspace)
+
+    def events(self, request: EventsRequest) -> Iterator[pa.RecordBatch]:
+        if not self.windows:
+            raise self.no_windows(request.view)
+        return run_events(request, self.workspace)
 
     def close(self) -> None:
         self.embedded.close()
@@ -189,6 +201,13 @@ class RemoteWorkspace:
         self._own.append(f"CREATE TABLE {self.table(name)} AS {self._shown(query)}")
         with self._statement():
             self.backend.create(self.table(name), query)
+
+    def create_by_key(
+        self, name: str, query: exp.Query, schema: pa.Schema, keys: Sequence[str], function: Each, answer: pa.Schema
+    ) -> None:
+        self._own.append(f"CREATE TABLE {self.table(name)} AS {type(function).__name__} OF {self._shown(query)}")
+        with self._statement():
+            self.backend.create_by_key(self.table(name), query, schema, keys, function, answer)
 
     def drop(self, *tables: str) -> None:
         with self._statement():
@@ -280,6 +299,30 @@ class RemoteWorkspace:
     def view_relations(
         self, view: ViewInput, label: str, features: Sequence[str], scope: SourceScope | None = None
     ) -> ViewRelations:
+        return self._hiding(self._relations(view, label, features, scope), view, label)
+
+    def event_relations(
+        self, view: ViewInput, label: str, features: Sequence[str], scope: SourceScope | None = None
+    ) -> ViewRelations:
+        rows = self._relations(view, label, features, scope, numbered=False)
+        ids = [part.event_id or part.stated_id for part in (rows.source, *rows.log) if part is not None]
+        if not any(ids):
+            # a column of NULLs alone must have a type too
+            absent = exp.cast(exp.Null(), "text")
+            source = None if rows.source is None else replace(rows.source, event_id=absent)
+            rows = replace(rows, source=source, log=tuple(replace(part, stated_id=absent) for part in rows.log))
+        return self._with_deletes(rows, view, label)
+
+    def _relations(
+        self,
+        view: ViewInput,
+        label: str,
+        features: Sequence[str],
+        scope: SourceScope | None,
+        *,
+        numbered: bool = True,
+    ) -> ViewRelations:
+        """All rows; those of a table that the engine holds have a number of their own where that is asked for."""
         source, resolved = view.source, view.view
         held = None if source is None or isinstance(source, PushSource) else self.backend.table_of(source)
         # which keys have deletes is asked of all rows, wherever they are
@@ -288,17 +331,17 @@ class RemoteWorkspace:
         rows = self._embedded.view_relations(local, label, features, scope)
         keys = [(f"k{i}", key_form(key.dtype)) for i, key in enumerate(resolved.keys)] or [("k0", pa.int64())]
         rows = replace(rows, types=dict(keys))
-        parts = tuple(
-            self._uploaded(f"log_{label}_{i}", replace(rows, source=None, log=(part,)), resolved, features).log[0]
-            for i, part in enumerate(rows.log)
-        )
+        parts, whole = rows.log, rows
         if held is not None and source is not None:
-            rows = self._placed(f"rows_{label}", replace(rows, log=parts), resolved, source, held, features, scope)
+            place = self._placed if numbered else self._in_place
+            rows = place(f"rows_{label}", replace(rows, log=()), resolved, source, held, features, scope)
         elif rows.source is not None:
-            rows = replace(self._uploaded(f"rows_{label}", replace(rows, log=()), resolved, features), log=parts)
-        else:
-            rows = replace(rows, log=parts)
-        return self._hiding(rows, view, label)
+            rows = self._uploaded(f"rows_{label}", replace(rows, log=()), resolved, features)
+        for i, part in enumerate(parts):
+            log_rows = replace(whole, source=None, log=(part,), types=rows.types)
+            log_rows = self._uploaded(f"log_{label}_{i}", log_rows, resolved, features)
+            rows = replace(rows, log=(*(rows.log if i else ()), *log_rows.log), types=log_rows.types)
+        return rows
 
     def _uploaded(self, name: str, rows: ViewRelations, view: ResolvedView, features: Sequence[str]) -> ViewRelations:
         """The same rows, those of one relation, in a table of the backend."""
@@ -307,13 +350,18 @@ class RemoteWorkspace:
         schema = pa.schema([*rows.types.items(), *[(n, pa.int64()) for n in ("event", "created", "ordinal")]])
         for i, feature in enumerate(features):
             schema = schema.append(pa.field(f"f{i}", dtypes[feature].arrow))
-        query = rows.narrow(nulls=True, features=features, event_id=part.event_id is not None)
+        ids = "event_id" if part.event_id is not None else "stated_id" if part.stated_id is not None else None
+        more = [name for name in ("event_id", "arrival", "stated_id") if getattr(part, name) is not None]
+        query = rows.narrow(nulls=True, features=features, more=more)
+        schema = pa.schema([*schema, *[(each, pa.int64()) for each in more if each == "arrival"]])
         batches = self._embedded.stream(query, schema, _ROWS)
-        if part.event_id is not None:
+        if ids is not None:
             first = next(batches, None)
-            kind = pa.string() if first is None else first.schema.field("event_id").type
-            schema = schema.append(pa.field("event_id", kind))
-            batches = itertools.chain([] if first is None else [first], batches)
+            given = None if first is None else first.schema.field(ids).type
+            kind = rows.types.get("event_id", given or pa.string())
+            where = f"view {view.name!r} ({view.version}), event_id {view.view.source.event_id!r}"
+            batches = ids_as(itertools.chain([] if first is None else [first], batches), ids, kind, where)
+            schema = schema.append(pa.field(ids, kind))
             rows = replace(rows, types={**rows.types, "event_id": kind})
         self.load(name, schema, batches)
         found = replace(
@@ -325,6 +373,8 @@ class RemoteWorkspace:
             created=None if part.created is None else column("created"),
             features={feature: column(f"f{i}") for i, feature in enumerate(features)},
             event_id=None if part.event_id is None else column("event_id"),
+            arrival=None if part.arrival is None else column("arrival"),
+            stated_id=None if part.stated_id is None else column("stated_id"),
             event_range=None,
             seekable=False,
             fixed=True,
@@ -410,8 +460,61 @@ class RemoteWorkspace:
             rows, source=relation, types=types, numbered_by_key=True, null_times=rows.null_times + null_times
         )
 
+    def _in_place(
+        self,
+        name: str,
+        rows: ViewRelations,
+        view: ResolvedView,
+        source: Source,
+        held: EngineTable,
+        features: Sequence[str],
+        scope: SourceScope | None,
+    ) -> ViewRelations:
+        """A source that the engine holds, in the query's form, its rows read where they are and without numbers."""
+        forms = self.forms(view, source, held, features)
+        taken = exp.select(*[form.as_(n, quoted=True) for n, form in forms.items()]).from_(held.table.copy())
+        nulls = [exp.Not(this=is_not_null(column(n, "x"))) for n in ("event", "created") if n in forms]
+        null_times = 0
+        if nulls:
+            count = exp.select(exp.Count(this=exp.Star())).from_(taken.copy().subquery("x"))
+            null_times = int(self.rows(count.where(exp.or_(*nulls)))[0][0])  # type: ignore[call-overload]
+        event_range = None
+        if source.event_time is not None:
+            # the column itself, so that a filter on it reaches the files
+            taken = taken.select(column(source.event_time).as_(_OWN_TIME, quoted=True))
+            event_range = _OwnTimes(self.words, held.schema.field(source.event_time).type)
+        known_after = None if scope is None else scope.known_after
+        inner = taken
+        if known_after is not None:
+            inner = exp.select(exp.Star()).from_(taken.subquery("x"))
+            inner = inner.where(_known(source, rows) > number(known_after) if nulls else exp.false())
+        relation = Relation(
+            table=inner.subquery("p"),
+            ordinal=big(0),
+            size=1,
+            keys=tuple(column(f"k{i}") for i in range(len(view.keys))),
+            event=column("event") if "event" in forms else None,
+            created=column("created") if "created" in forms else None,
+            features={feature: column(f"f{i}") for i, feature in enumerate(features)},
+            event_id=column("event_id") if "event_id" in forms else None,
+            event_range=event_range,
+            fixed=False,
+        )
+        types = dict(rows.types)
+        if source.event_id is not None:
+            types["event_id"] = held.schema.field(source.event_id).type
+        return replace(rows, source=relation, types=types, null_times=rows.null_times + null_times)
+
     def _hiding(self, rows: ViewRelations, view: ViewInput, label: str) -> ViewRelations:
         """The rows with those that tombstones hide."""
+        rows = self._with_deletes(rows, view, label)
+        if rows.deletes is None:
+            return rows
+        self.create(f"hidden_{label}", hidden_rows(rows, rows.deletes))
+        return rows.hiding(self.table(f"hidden_{label}"), rows.deletes)
+
+    def _with_deletes(self, rows: ViewRelations, view: ViewInput, label: str) -> ViewRelations:
+        """The rows with a table of tombstones, where there are any."""
         if view.log is None:
             return rows
         schema = pa.schema([(name, rows.types[name]) for name in rows.key_names])
@@ -423,9 +526,26 @@ class RemoteWorkspace:
         if deletes is None:
             return rows
         self.load(f"deletes_{label}", deletes.schema, iter(deletes.to_batches()))
-        marks = self.table(f"deletes_{label}")
-        self.create(f"hidden_{label}", hidden_rows(rows, marks))
-        return rows.hiding(self.table(f"hidden_{label}"), marks)
+        return replace(rows, deletes=self.table(f"deletes_{label}"))
+
+
+_OWN_TIME = "own_time"
+
+
+@dataclass(frozen=True)
+class _OwnTimes:
+    """A filter on the event times as a table has them (`EventRange`)."""
+
+    words: Words
+    kind: pa.DataType
+
+    def __call__(self, lower: int | None, upper: int | None) -> Tree | None:
+        own = column(_OWN_TIME)
+        first = None if lower is None else self.words.time_literal(lower, self.kind)
+        last = None if upper is None else self.words.time_literal(upper, self.kind)
+        bounds: list[Tree] = [] if first is None else [own >= first]
+        bounds += [] if last is None else [own <= last]
+        return exp.and_(*bounds) if bounds else None
 
 
 def _known(source: Source, rows: ViewRelations) -> Tree:

@@ -43,7 +43,7 @@ def run_events(request: EventsRequest, workspace: Callable[[str], Workspace]) ->
     plain = row_view(given)
     columns = plain.view.features
     with workspace(f"read {given.view.name}@{given.view.version}") as space:
-        rows = space.view_relations(plain, "0", [f.name for f in columns], request.source)
+        rows = space.event_relations(plain, "0", [f.name for f in columns], request.source)
         query = exp.select(exp.Star()).from_(rows.events([f.name for f in columns]).subquery("r", copy=False))
         if request.keys is not None:
             wanted = key_table(request.keys, plain.view.keys)
@@ -62,7 +62,8 @@ def run_events(request: EventsRequest, workspace: Callable[[str], Workspace]) ->
             return
         fixed = [("event", pa.int64()), ("created", pa.int64()), ("origin", pa.int8()), ("position", pa.int64())]
         values = [(f"f{i}", f.dtype.arrow) for i, f in enumerate(columns)]
-        schema = pa.schema([*keys, *fixed, ("arrival", pa.int64()), *values])
+        ids = [("arrival", pa.int64()), ("event_id", rows.types.get("event_id", pa.string()))]
+        schema = pa.schema([*keys, *fixed, *ids, *values])
         for batch in space.stream(query, schema, _ROWS):
             yield _shaped(batch, plain, columns)
 

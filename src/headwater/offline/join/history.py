@@ -32,6 +32,7 @@ from headwater.offline.join.relations import BIGINT, ViewRelations, column, key_
 from headwater.offline.join.spine import LocalSpine, Seen, Spine, open_spine
 from headwater.offline.join.spine_bucket import SpineBucket
 from headwater.offline.join.windowed import Bounds, WindowColumns, WindowJoin
+from headwater.offline.join.windowed_in_place import WindowsInPlace
 from headwater.offline.join.workspace import CANCELLED, Workspace
 from headwater.planning.files import FileIdentity, moved_files
 from headwater.planning.resolve import FULL_NAMES
@@ -314,7 +315,9 @@ class PointInTimeRun:
         for i, (view, columns) in enumerate(zip(self._request.views, self._columns, strict=True)):
             read = as_rows(view)
             names = [f.name for f in read.view.view.feature_list]
-            rows = space.view_relations(read, str(i), names)
+            # of the list of entities it counts which rows a delete hides
+            of_events = view.view.windows is not None and self.spine is not None
+            rows = (space.event_relations if of_events else space.view_relations)(read, str(i), names)
             if self._bucket is not None:
                 rows = replace(rows, only=self._bucket.of_view(space, read.view))
             parts.append(_Part(view, view.view.label, rows, columns))
@@ -376,6 +379,12 @@ class PointInTimeRun:
     ) -> Iterator[pa.RecordBatch]:
         assert part.join is not None
         features, every = part.columns.features, part.input.view.view.feature_list
+        if part.input.view.windows is not None and space.powers.by_key:
+            names = [f.name for f in features]
+            there = WindowsInPlace(space, label, part.input, part.join, names, seen.rows, rows)
+            there.run()
+            self._count(part, there.counts)
+            return there.batches()
         if part.input.view.windows is not None:
             folder = Path(stack.enter_context(TemporaryDirectory(dir=self._folder)))
             step = f"windows of {part.label}"

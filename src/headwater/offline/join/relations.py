@@ -188,6 +188,7 @@ class ViewRelations:
         nulls: bool = False,
         features: Sequence[str] = (),
         event_id: bool = False,
+        more: Sequence[str] = (),
     ) -> exp.Query:
         """Columns k0…, event, created, ordinal: all that choosing needs; and f0… for features.
 
@@ -196,6 +197,7 @@ class ViewRelations:
             nulls: whether rows with a NULL key or time are kept.
             features: the features to be among the columns.
             event_id: whether a column `event_id` is to be among them, NULL in rows of the log.
+            more: other expressions that every relation has, by the names of their attributes.
         """
         queries = []
         for part, ordinal in self._parts():
@@ -204,6 +206,7 @@ class ViewRelations:
             columns += [part.features[name].copy().as_(f"f{i}") for i, name in enumerate(features)]
             if event_id:
                 columns.append((exp.Null() if part.event_id is None else part.event_id.copy()).as_("event_id"))
+            columns += [getattr(part, name).copy().as_(name) for name in more]
             select = self._taken(exp.select(*columns, copy=False), part, lower, upper)
             if not nulls:
                 needed = [*part.keys, part.event, part.created]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,6 +15,9 @@ from headwater.offline.words import Words
 
 CANCELLED = "the history was cancelled: ask for it again to run it"
 """What `Cancelled` says."""
+
+Each = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
+"""A function of the batches of some rows, which can be pickled."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,13 @@ class Powers:
             by running maxima (`running`), which every engine with window functions can do.
         settles_ties: it orders every feature's values as the contract does: arrays, NaN, text by its bytes. Else rows
             that tie are brought to the embedded engine to be compared.
+        by_key: it brings rows together by key and runs a function over them (`create_by_key`); windows are computed so.
+            Else the rows come to this process, which computes them.
     """
 
     packed: PackedLimits | None = None
     settles_ties: bool = False
+    by_key: bool = False
 
 
 class Workspace(Protocol):
@@ -71,6 +77,12 @@ class Workspace(Protocol):
 
     def create(self, name: str, query: exp.Query) -> None:
         """Make a table of a query's rows."""
+        ...
+
+    def create_by_key(
+        self, name: str, query: exp.Query, schema: pa.Schema, keys: Sequence[str], function: Each, answer: pa.Schema
+    ) -> None:
+        """Make a table of what a function gives of a query's rows; see `Backend.create_by_key`."""
         ...
 
     def drop(self, *tables: str) -> None:
@@ -118,6 +130,12 @@ class Workspace(Protocol):
 
         Of the source just the rows of the scope; None: all of them.
         """
+        ...
+
+    def event_relations(
+        self, view: ViewInput, label: str, features: Sequence[str], scope: SourceScope | None = None
+    ) -> ViewRelations:
+        """The same to be read one by one: rows need no names, `deletes` are told, and which rows they hide is not."""
         ...
 
     def skipped_rows(self, view: ViewInput, after: int, until: int) -> int:

@@ -262,6 +262,11 @@ class DuckDBWorkspace:
                     self._streams.pop(cursor, None)
                 cursor.close()
 
+    def create_by_key(
+        self, name: str, query: exp.Query, schema: pa.Schema, keys: Sequence[str], function: Each, answer: pa.Schema
+    ) -> None:
+        self.load(name, answer, function(self.stream(query, schema, _BATCH)))
+
     def query_table(self, sql: str) -> None:
         return None
 
@@ -269,6 +274,11 @@ class DuckDBWorkspace:
         self, view: ViewInput, label: str, features: Sequence[str], scope: SourceScope | None = None
     ) -> ViewRelations:
         return open_view(self, view, label, features, self._engine.folder, scope, self._engine.indexes)
+
+    def event_relations(
+        self, view: ViewInput, label: str, features: Sequence[str], scope: SourceScope | None = None
+    ) -> ViewRelations:
+        return self.view_relations(view, label, features, scope)
 
     def skipped_rows(self, view: ViewInput, after: int, until: int) -> int:
         return count_skipped(self, view, after, until)
