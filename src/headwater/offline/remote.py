@@ -269,7 +269,7 @@ class RemoteWorkspace:
             self._running.pop(me, None)
 
     def _shown(self, query: exp.Query) -> str:
-        return query.sql(dialect=self.words.dialect, identify=True)
+        return _sql(query, self)
 
     def schema_of(self, sql: str) -> pa.Schema:
         return self._embedded.schema_of(sql)
@@ -347,7 +347,8 @@ class RemoteWorkspace:
         """The same rows, those of one relation, in a table of the backend."""
         (part,) = [part for part in (rows.source, *rows.log) if part is not None]
         dtypes = {feature.name: feature.dtype for feature in view.view.feature_list}
-        schema = pa.schema([*rows.types.items(), *[(n, pa.int64()) for n in ("event", "created", "ordinal")]])
+        keys = [(name, rows.types[name]) for name in rows.key_names]
+        schema = pa.schema([*keys, *[(n, pa.int64()) for n in ("event", "created", "ordinal")]])
         for i, feature in enumerate(features):
             schema = schema.append(pa.field(f"f{i}", dtypes[feature].arrow))
         ids = "event_id" if part.event_id is not None else "stated_id" if part.stated_id is not None else None
@@ -357,8 +358,8 @@ class RemoteWorkspace:
         batches = self._embedded.stream(query, schema, _ROWS)
         if ids is not None:
             first = next(batches, None)
-            given = None if first is None else first.schema.field(ids).type
-            kind = rows.types.get("event_id", given or pa.string())
+            given = self._embedded.schema_of(_sql(query, self._embedded)) if first is None else first.schema
+            kind = rows.types.get("event_id", given.field(ids).type)
             where = f"view {view.name!r} ({view.version}), event_id {view.view.source.event_id!r}"
             batches = ids_as(itertools.chain([] if first is None else [first], batches), ids, kind, where)
             schema = schema.append(pa.field(ids, kind))
@@ -546,6 +547,10 @@ class _OwnTimes:
         bounds: list[Tree] = [] if first is None else [own >= first]
         bounds += [] if last is None else [own <= last]
         return exp.and_(*bounds) if bounds else None
+
+
+def _sql(query: exp.Query, space: Workspace) -> str:
+    return query.sql(dialect=space.words.dialect, identify=True)
 
 
 def _known(source: Source, rows: ViewRelations) -> Tree:

@@ -34,7 +34,9 @@ def ids_as(batches: Iterator[pa.RecordBatch], name: str, kind: pa.DataType, wher
         try:
             cast = ids.cast(kind) if ids.null_count < len(ids) else pa.nulls(len(ids), kind)
         except pa.ArrowInvalid as bad:
-            raise SourceError(f"{where}: an id of the offline log does not fit the source's type {kind}: {bad}") from bad
+            raise SourceError(
+                f"{where}: an id of the offline log does not fit the source's type {kind}: {bad}"
+            ) from bad
         yield batch.set_column(batch.schema.get_field_index(name), name, cast)
 
 

@@ -14,7 +14,6 @@ from sqlglot import exp
 from headwater.offline.base import ViewInput
 from headwater.offline.join.pit import Join
 from headwater.offline.join.relations import (
-    BIGINT,
     TINYINT,
     Tree,
     ascending,
@@ -108,13 +107,17 @@ class WindowsInPlace:
 
     def _spine(self) -> exp.Select:
         join = self._join
-        keys = [column(name, "s") for name in join.keys] or [big(0)]
+        keys: list[Tree] = [column(name, "s") for name in join.keys] or [big(0)]
         found: dict[str, Tree] = {"side": _side(SPINE), "at": column("t", "s"), "position": column("rn", "s")}
         found |= dict(zip(self._function.keys.names, keys, strict=True))
         return self._select(found, None).from_(table_named(join.spine).as_("s"))
 
     def _deletes(self, table: str) -> exp.Select:
-        found: dict[str, Tree] = {"side": _side(DELETE), "at": column("through", "d"), "position": column("position", "d")}
+        found: dict[str, Tree] = {
+            "side": _side(DELETE),
+            "at": column("through", "d"),
+            "position": column("position", "d"),
+        }
         found |= {name: column(name, "d") for name in self._function.keys.names}
         return self._select(found, None).from_(table_named(table).as_("d"))
 
@@ -154,7 +157,7 @@ class WindowsInPlace:
         join = self._join
         spine = table_named(join.spine).as_("s")
         beyond = column(f"s{index}", "a").eq(number(OVERFLOWN))
-        names = [column(name, "s") for name in join.keys]
+        names: list[Tree] = [column(name, "s") for name in join.keys]
         rows = self._table().as_("a")
         keys = exp.select(*(names or [number(1).as_("one")])).distinct().from_(rows)
         keys = keys.join(spine, on=column("rn", "a").eq(column("rn", "s"))).where(beyond)

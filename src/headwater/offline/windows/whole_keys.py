@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from headwater.offline.windows.dealt import Dealt, groups_of_parts
 from headwater.offline.windows.events import Deletes
@@ -95,7 +94,7 @@ class WholeKeys:
         with tempfile.TemporaryDirectory(prefix="headwater-windows-") as folder:
             dealt = Dealt(self.schema, Path(folder), self.budget)
             try:
-                for batch in batches:
+                for batch in _larger(batches):
                     yield from self._deal(batch, dealt)
                 dealt.finish()
                 for numbers in groups_of_parts(dealt.bytes, PART):
@@ -181,3 +180,15 @@ class WholeKeys:
             else:
                 columns.setdefault(field.name, pa.nulls(size, field.type))
         return pa.RecordBatch.from_arrays([columns[name] for name in self.answer.names], schema=self.answer)
+
+
+def _larger(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches that are worth dealing."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        waiting.append(batch)
+        if sum(each.num_rows for each in waiting) >= _ROWS:
+            yield from pa.Table.from_batches(waiting).combine_chunks().to_batches()
+            waiting = []
+    if waiting:
+        yield from pa.Table.from_batches(waiting).combine_chunks().to_batches()

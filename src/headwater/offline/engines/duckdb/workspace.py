@@ -20,6 +20,7 @@ from sqlglot import exp
 from headwater import forks, interrupts
 from headwater.errors import Cancelled, HeadwaterError, SourceError, StorageFull, StoreError, Unavailable
 from headwater.observer import Observer, Progress, silent
+from headwater.offline.backend import ROWS
 from headwater.offline.base import (
     SourceScope,
     ViewInput,
@@ -32,7 +33,7 @@ from headwater.offline.engines.duckdb.words import FAILED, WORDS, placed
 from headwater.offline.files.queried import used_names
 from headwater.offline.index.folder import IndexRules
 from headwater.offline.join.relations import ViewRelations
-from headwater.offline.join.workspace import CANCELLED, Powers
+from headwater.offline.join.workspace import CANCELLED, Each, Powers
 from headwater.offline.words import Place, Words
 
 T = TypeVar("T")
@@ -265,7 +266,7 @@ class DuckDBWorkspace:
     def create_by_key(
         self, name: str, query: exp.Query, schema: pa.Schema, keys: Sequence[str], function: Each, answer: pa.Schema
     ) -> None:
-        self.load(name, answer, function(self.stream(query, schema, _BATCH)))
+        self.load(name, answer, function(self.stream(query, schema, ROWS)))
 
     def query_table(self, sql: str) -> None:
         return None

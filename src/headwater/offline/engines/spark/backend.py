@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,13 @@ from sqlglot import exp
 from headwater.definitions.sources import Source
 from headwater.offline.backend import Backend
 from headwater.offline.engines.spark.errors import failing
+from headwater.offline.engines.spark.executors import OnExecutor
 from headwater.offline.engines.spark.scratch import ScratchFolder
 from headwater.offline.engines.spark.sources import query_of, view_name
-from headwater.offline.engines.spark.types import arrow_schema, given_back, kept, kept_type, spark_name
+from headwater.offline.engines.spark.types import arrow_schema, kept, kept_type, shaped, spark_name
 from headwater.offline.engines.spark.words import WORDS, name_sql
 from headwater.offline.join.relations import EngineTable
-from headwater.offline.join.workspace import Powers
+from headwater.offline.join.workspace import Each, Powers
 
 if TYPE_CHECKING:
     from headwater.offline.engines.spark.engine import SparkEngine
@@ -37,7 +38,7 @@ class SparkBackend(Backend):
     """
 
     words = WORDS
-    powers = Powers()
+    powers = Powers(by_key=True)
 
     def __init__(self, engine: SparkEngine) -> None:
         self._engine = engine
@@ -51,6 +52,14 @@ class SparkBackend(Backend):
         with self._statement() as spark:
             frame = spark.sql(self._render(query))
             self._hold(name, frame)
+
+    def create_by_key(
+        self, name: str, query: exp.Query, schema: pa.Schema, keys: Sequence[str], function: Each, answer: pa.Schema
+    ) -> None:
+        made = pa.schema([pa.field(f.name, kept_type(f.type)) for f in answer])
+        with self._statement() as spark:
+            together = spark.sql(self._render(query)).repartition(*keys)
+            self._hold(name, together.mapInArrow(OnExecutor(function, schema, made), ddl(made)))
 
     def drop(self, name: str) -> None:
         folder = self._tables.pop(name, None)
@@ -101,8 +110,7 @@ class SparkBackend(Backend):
                     columns = [kept(c, f.type) for c, f in zip(batch.columns, wanted, strict=True)]
                     writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=wanted), _ROW_GROUP)
         with self._statement() as spark:
-            ddl = ", ".join(f"{name_sql(f.name)} {spark_name(f.type)}" for f in wanted)
-            spark.read.schema(ddl).parquet(folder.url).createOrReplaceTempView(name)
+            spark.read.schema(ddl(wanted)).parquet(folder.url).createOrReplaceTempView(name)
 
     def table_of(self, source: Source) -> EngineTable | None:
         query = query_of(source)
@@ -180,7 +188,6 @@ def without_void(frame: Any) -> Any:
     return frame
 
 
-def shaped(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """A batch in the types asked for."""
-    columns = [given_back(c, f.type) for c, f in zip(batch.columns, schema, strict=True)]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
+def ddl(schema: pa.Schema) -> str:
+    """The columns of kept types in Spark's DDL."""
+    return ", ".join(f"{name_sql(f.name)} {spark_name(f.type)}" for f in schema)

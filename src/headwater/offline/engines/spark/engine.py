@@ -16,9 +16,10 @@ from headwater.observer import Observer, silent
 from headwater.offline.base import refuse_unknown
 from headwater.offline.engines.duckdb.engine import DuckDBEngine
 from headwater.offline.engines.duckdb.words import name_sql, text_sql
-from headwater.offline.engines.spark.backend import SparkBackend, shaped
+from headwater.offline.engines.spark.backend import SparkBackend
 from headwater.offline.engines.spark.scratch import Scratch, ScratchFolder
 from headwater.offline.engines.spark.sessions import OwnSession, at_server, beside, of_master
+from headwater.offline.engines.spark.types import shaped
 from headwater.offline.remote import RemoteEngine
 
 _CLOSED = "the offline engine was closed; open the store again"
@@ -42,6 +43,8 @@ class SparkEngine(RemoteEngine):
     Raises:
         ConfigError: none of session, master and remote, or several; a setting that is not text.
     """
+
+    windows = True
 
     def __init__(
         self,

@@ -136,3 +136,9 @@ def _fixed(values: pa.Array, kind: pa.DataType) -> pa.Array:
         return pa.nulls(len(values), kind)
     packed = pa.FixedSizeListArray.from_arrays(elements, type=kind)
     return packed.take(pc.if_else(there, number, pa.scalar(None, pa.int64()))) if size else values.cast(kind)
+
+
+def shaped(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """A batch that Spark gave, in the types asked for."""
+    columns = [given_back(c, f.type) for c, f in zip(batch.columns, schema, strict=True)]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
