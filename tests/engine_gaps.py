@@ -19,7 +19,6 @@ SQLITE = Gaps(
 SPARK = Gaps(
     Gap("zones", Mark.NOT_IMPLEMENTED, SourceError, "UTC alone", "naive times are UTC"),
     Gap("transformations", Mark.NOT_IMPLEMENTED, SourceError, _NO_TABLE, "over files only"),
-    Gap("windows", Mark.NOT_IMPLEMENTED, UsageError, _NO_WINDOWS),
 )
 
 ENGINES = {"DuckDB": DUCKDB, "Spark": SPARK, "SQLite": SQLITE}

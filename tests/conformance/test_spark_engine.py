@@ -3,19 +3,15 @@
 It runs in an environment of its own: `make test-sail`, `make test-spark`.
 """
 
-from contextlib import contextmanager
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from headwater.offline.engines.spark.engine import SparkEngine
-from headwater.offline.engines.spark.types import kept, kept_type
 from headwater.testing.offline_suite import OfflineEngineSuite
 from headwater.testing.own_tables_suite import OwnTablesSuite
 from tests.engine_functions import SPARK as FUNCTIONS
 from tests.engine_gaps import SPARK
 from tests.servers.spark import SAIL, session_in
+from tests.spark_tables import placing
 from tests.sql_shapes import SQLSuite
 
 
@@ -44,27 +40,3 @@ class TestSparkEngine(OfflineEngineSuite, OwnTablesSuite, SQLSuite):
                 yield engine, place
             engine.close()
             assert given.conf.get("spark.sql.session.timeZone") == zone
-
-
-@contextmanager
-def placing(folder, engine, session):
-    """Puts rows into tables of Spark's, and takes those away at the end."""
-    made = []
-
-    def placed(table, name):
-        files = folder / f"table_{name}"
-        files.mkdir()
-        schema = pa.schema([pa.field(f.name, kept_type(f.type)) for f in table.schema])
-        arrays = [kept(c.combine_chunks(), f.type) for c, f in zip(table.columns, schema, strict=True)]
-        pq.write_table(pa.table(arrays, schema=schema), files / "part.parquet")
-        if SAIL:  # a session's tables are its own there
-            engine.session().spark.read.parquet(str(files)).createOrReplaceTempView(name)
-        else:
-            session.sql(f"CREATE TABLE {name} USING parquet LOCATION 'file://{files}'")
-        made.append(name)
-        return f"SELECT * FROM {name}"
-
-    yield placed
-    if not SAIL:
-        for name in made:
-            session.sql(f"DROP TABLE IF EXISTS {name}")

@@ -1,0 +1,45 @@
+"""Tables of Spark's own, for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from headwater.offline.engines.spark.engine import SparkEngine
+from headwater.offline.engines.spark.types import kept, kept_type
+from tests.servers.spark import SAIL
+
+
+@contextmanager
+def placing(folder: Path, engine: SparkEngine, spark: Any) -> Iterator[Callable[[pa.Table, str], str]]:
+    """A function that puts rows into a new table, and gives the query of it.
+
+    Args:
+        folder: for the tables' files.
+        engine: which is to read them.
+        spark: the user's session.
+    """
+    made = []
+
+    def placed(table: pa.Table, name: str) -> str:
+        own = folder / f"table_{name}"
+        own.mkdir()
+        schema = pa.schema([pa.field(f.name, kept_type(f.type)) for f in table.schema])
+        arrays = [kept(c.combine_chunks(), f.type) for c, f in zip(table.columns, schema, strict=True)]
+        pq.write_table(pa.table(arrays, schema=schema), own / "part.parquet")
+        if SAIL:  # a session's tables are its own there
+            engine.session().spark.read.parquet(str(own)).createOrReplaceTempView(name)
+        else:
+            spark.sql(f"CREATE TABLE {name} USING parquet LOCATION 'file://{own}'")
+        made.append(name)
+        return f"SELECT * FROM {name}"
+
+    yield placed
+    if not SAIL:
+        for name in made:
+            spark.sql(f"DROP TABLE IF EXISTS {name}")
