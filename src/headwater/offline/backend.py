@@ -30,7 +30,7 @@ class Backend(ABC):
     """
 
     words: ClassVar[Words]
-    powers: ClassVar[Powers] = Powers()
+    powers: Powers = Powers()
 
     @abstractmethod
     def create(self, name: str, query: exp.Query) -> None:

@@ -130,9 +130,8 @@ def _explain(space: Workspace, label: str, join: Join, picked: str, pairs: float
     by_key = missing.by_running if limits is None else missing.by_key
     if join.rows.deletes is None:
         return created(space, f"why_{label}", by_key(join, missed))
-    names = tuple(join.rows.key_names)
-    deleted = join.deleted(names)
-    rows = exp.select(exp.Star()).from_(table_named(missed))
+    deleted = join.deleted(tuple(join.rows.key_names), "m")
+    rows = exp.select(exp.Star()).from_(table_named(missed).as_("m"))
     marked = created(space, f"missed_deleted_{label}", rows.where(deleted))
     others = created(space, f"missed_others_{label}", rows.where(exp.Not(this=deleted.copy())))
     return created(space, f"why_{label}", union_all([missing.by_pairs(join, marked), by_key(join, others)]))

@@ -23,6 +23,7 @@ from headwater.offline.files.local import SourceFile, local_identities
 from headwater.offline.files.queried import in_project
 from headwater.offline.join import pit
 from headwater.offline.join.batches import one_batch
+from headwater.offline.join.carried import carry
 from headwater.offline.join.choose import answer, answer_schema, choose
 from headwater.offline.join.columns import ViewColumns, view_columns
 from headwater.offline.join.events import as_rows
@@ -398,6 +399,10 @@ class PointInTimeRun:
             self._observer(Progress(step, 100, 100, "%", finished=True))
             self._count(part, windows.counts)
             return windows.batches()
+        if space.powers.carries:
+            carried = carry(space, label, part.join, seen.rows, every, features)
+            self._count(part, carried.counts)
+            return space.stream(carried.query, answer_schema(features), rows)
         chosen = choose(space, label, part.join, seen.rows, every, len(features))
         self._count(part, chosen.counts)
         query = answer(part.join, chosen, [f.name for f in features], every)

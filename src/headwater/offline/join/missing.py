@@ -41,7 +41,7 @@ def _code(in_time: Tree, known: Tree, there: Tree) -> Tree:
     return exp.cast(case.else_(number(NOT_FOUND)), TINYINT)
 
 
-def _reason(join: Join) -> Tree:
+def reason(join: Join) -> Tree:
     """What a pair (s, r) tells of a spine row that nothing else matches: 3 within the ttl, 2 known, 1 there at all."""
     t, event = column("t", "s"), column("event", "r")
     in_time: Tree = event <= t
@@ -56,25 +56,26 @@ def _seen(join: Join) -> Tree:
     return on if deleted is None else exp.and_(on, deleted)
 
 
-def _of_reason(reason: Tree) -> Tree:
+def of_reason(reason: Tree) -> Tree:
+    """Why a spine row has no value, by the strongest that its pairs tell; 0: there is none."""
     return _code(*[reason.eq(number(n)) for n in (3, 2, 1)])
 
 
 def by_pairs(join: Join, table: str) -> exp.Select:
     """(rn, why) of the missed rows, from all rows of their keys that no delete hides."""
     there = exp.Is(this=column("event", "r"), expression=exp.Null())
-    reason = exp.Case().when(there, number(0)).else_(_reason(join))
+    found = exp.Case().when(there, number(0)).else_(reason(join))
     strongest = (
-        exp.select(column("rn", "s"), exp.Max(this=reason).as_("reason"))
+        exp.select(column("rn", "s"), exp.Max(this=found).as_("reason"))
         .from_(table_named(table).as_("s"), copy=False)
         .join(join.rows.visible().subquery("r", copy=False), on=_seen(join), join_type="left", copy=False)
         .group_by(column("rn", "s"), copy=False)
         .subquery("g", copy=False)
     )
-    return exp.select(column("rn"), _of_reason(column("reason")).as_("why")).from_(strongest, copy=False)
+    return exp.select(column("rn"), of_reason(column("reason")).as_("why")).from_(strongest, copy=False)
 
 
-def by_running(join: Join, table: str) -> exp.Select:
+def by_running(join: Join, table: str | exp.Select) -> exp.Select:
     """(rn, why) of the missed rows, from the least known_at of their key and its last event at or before t.
 
     All rows within the ttl are unknown, else one would have matched; one beyond it is known exactly where the least
@@ -89,7 +90,7 @@ def by_running(join: Join, table: str) -> exp.Select:
     both = union_all(
         [
             rows.from_(_rows_of(join, table).subquery("r", copy=False), copy=False),
-            lost.from_(table_named(table).as_("m"), copy=False),
+            lost.from_(_missed(table), copy=False),
         ]
     ).subquery("u", copy=False)
     of_key = [column(k, "u") for k in keys]
@@ -110,7 +111,7 @@ def looked_at(join: Join, packing: Packing) -> exp.Select:
     """`picked` and, in the same pass over all rows of the keys, the reason where nothing counts (`ordinal` is NULL)."""
     number_of = exp.Case().when(join.counts(), packed(packing))
     pairs = (
-        exp.select(column("rn", "s"), number_of.as_("p"), _reason(join).as_("reason"))
+        exp.select(column("rn", "s"), number_of.as_("p"), reason(join).as_("reason"))
         .from_(join.spine_rows().subquery("s"))
         .join(join.rows.visible().subquery("r"), on=_seen(join))
     )
@@ -132,7 +133,7 @@ def lost_in(join: Join, rest: str, looked: str) -> exp.Query:
         looked: a table of `looked_at` for them.
     """
     lost = (
-        exp.select(column("rn", "s"), _of_reason(column("reason", "l")).as_("why"))
+        exp.select(column("rn", "s"), of_reason(column("reason", "l")).as_("why"))
         .from_(table_named(rest).as_("s"))
         .join(table_named(looked).as_("l"), on=column("rn", "s").eq(column("rn", "l")), join_type="left")
         .where(exp.Is(this=column("ordinal", "l"), expression=exp.Null()))
@@ -174,9 +175,14 @@ def by_key(join: Join, table: str) -> exp.Select:
     return select.select(_code(young, reached, there).as_("why"))
 
 
-def _rows_of(join: Join, table: str) -> exp.Select:
+def _missed(table: str | exp.Select) -> Tree:
+    """The missed rows m."""
+    return table_named(table).as_("m") if isinstance(table, str) else table.subquery("m")
+
+
+def _rows_of(join: Join, table: str | exp.Select) -> exp.Select:
     """The rows of the keys that missed."""
     names = [*join.rows.key_names, "event", "created"]
-    missed_keys = table_named(table).as_("m")
+    missed_keys = _missed(table)
     rows = exp.select(*[column(n, "a") for n in names]).from_(join.rows.narrow().subquery("a"))
     return rows.join(missed_keys, on=join.same_key("a", "m"), join_type="semi")

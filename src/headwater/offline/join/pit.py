@@ -71,10 +71,10 @@ class Join:
         select = select.where(*[is_not_null(column(name)) for name in self.keys])
         return select if extra is None else select.where(extra)
 
-    def deleted(self, names: tuple[str, ...]) -> Tree:
-        """The condition that a key, in the columns named, has a delete mark."""
+    def deleted(self, names: tuple[str, ...], table: str | None = None) -> Tree:
+        """The condition that a key, in the columns named of an item of FROM, has a delete mark."""
         assert self.rows.deletes is not None
-        same = [column(k, "d").eq(column(name)) for k, name in zip(self.rows.key_names, names, strict=False)]
+        same = [column(k, "d").eq(column(name, table)) for k, name in zip(self.rows.key_names, names, strict=False)]
         marks = exp.select(number(1)).from_(table_named(self.rows.deletes).as_("d"))
         return exp.Exists(this=marks.where(*same) if same else marks)
 
@@ -201,28 +201,34 @@ def pick_ranked(join: Join, only: Tree | None = None) -> exp.Select:
     return exp.select(*[column(n) for n in names]).from_(ranked.subquery("x")).where(column("place").eq(number(1)))
 
 
+def hides(rows: ViewRelations, table: str, at: Tree | None) -> Tree:
+    """The condition that tombstone d hides row `table` of its key from reads at an instant; None: from any.
+
+    It hides rows known by its D and, of the log's, those at positions before its P, whatever their times.
+    """
+    known = exp.Greatest(this=column("event", table), expressions=[column("created", table)])
+    hidden: Tree = column("through", "d") >= known
+    if rows.log:
+        size, ordinal = number(rows.source_size), column("ordinal", table)
+        before = ordinal - size if rows.source_size else ordinal
+        of_log = [ordinal >= size.copy()] if rows.source is not None else []
+        hidden = exp.or_(hidden, exp.and_(*of_log, before < column("position", "d")))
+    same = [column(k, "d").eq(column(k, table)) for k in rows.key_names]
+    return exp.and_(*same, hidden, *([] if at is None else [column("through", "d") <= at]))
+
+
 def hidden_rows(rows: ViewRelations, deletes: str) -> exp.Select:
     """(the names of a row, until): each row that tombstones of its key hide from reads at the least of their Ds on.
-
-    A tombstone hides rows known by its D and, of the log's, those at positions before its P, whatever their times.
 
     Args:
         rows: the view's rows.
         deletes: a table of keys (k0…), `through` (D) and `position` (P).
     """
-    known = exp.Greatest(this=column("event", "r"), expressions=[column("created", "r")])
-    hides: Tree = column("through", "d") >= known
-    if rows.log:
-        size, ordinal = number(rows.source_size), column("ordinal", "r")
-        before = ordinal - size if rows.source_size else ordinal
-        of_log = [ordinal >= size.copy()] if rows.source is not None else []
-        hides = exp.or_(hides, exp.and_(*of_log, before < column("position", "d")))
-    same = [column(k, "d").eq(column(k, "r")) for k in rows.key_names]
     names = [column(name, "r") for name in rows.row_names]
     return (
         exp.select(*names, exp.Min(this=column("through", "d")).as_("until"))
         .from_(rows.narrow().subquery("r", copy=False), copy=False)
-        .join(table_named(deletes).as_("d"), on=exp.and_(*same, hides), copy=False)
+        .join(table_named(deletes).as_("d"), on=hides(rows, "r", None), copy=False)
         .group_by(*[name.copy() for name in names], copy=False)
     )
 
@@ -243,6 +249,9 @@ def entities(
         by_name = dict(zip(names, rows.key_names, strict=False))
         picked = [column(by_name[name], "r").as_(name, quoted=True) for name in columns] or [big(0).as_("k0")]
         select = exp.select(*picked).from_(rows.visible(None, at if rows.timed else None).subquery("r"))
+        if rows.deletes is not None and rows.hidden is None:
+            marks = table_named(rows.deletes).as_("d")
+            select = select.join(marks, on=hides(rows, "r", number(at)), join_type="anti")
         select = select.where(column("event", "r") <= number(at))
         if as_known:
             select = select.where(column("created", "r") <= number(at))

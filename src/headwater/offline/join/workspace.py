@@ -44,11 +44,14 @@ class Powers:
             that tie are brought to the embedded engine to be compared.
         by_key: it brings rows together by key and runs a function over them (`create_by_key`); windows are computed so.
             Else the rows come to this process, which computes them.
+        carries: it orders structs field by field as it does values, and has `xxhash64` and
+            `monotonically_increasing_id`: rows then carry their values (`carried`), and need no name.
     """
 
     packed: PackedLimits | None = None
     settles_ties: bool = False
     by_key: bool = False
+    carries: bool = False
 
 
 class Workspace(Protocol):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -21,13 +20,14 @@ from headwater.offline.engines.spark.sources import query_of, view_name
 from headwater.offline.engines.spark.types import arrow_schema, kept, kept_type, shaped, spark_name
 from headwater.offline.engines.spark.words import WORDS, name_sql
 from headwater.offline.join.relations import EngineTable
-from headwater.offline.join.workspace import Each, Powers
+from headwater.offline.join.workspace import Each, Powers, Workspace
 
 if TYPE_CHECKING:
     from headwater.offline.engines.spark.engine import SparkEngine
 
 _numbers = itertools.count()
 _ROW_GROUP = 1_000_000
+_ROWS = 65_536
 
 
 class SparkBackend(Backend):
@@ -38,15 +38,14 @@ class SparkBackend(Backend):
     """
 
     words = WORDS
-    powers = Powers(by_key=True)
 
     def __init__(self, engine: SparkEngine) -> None:
         self._engine = engine
         self._session = engine.session()
+        self.powers = Powers(by_key=True, carries=self._session.orders_structs)
         self._tag = f"headwater-{id(engine)}-{next(_numbers)}"
         self._tables: dict[str, ScratchFolder] = {}
-        self._lock = threading.Lock()
-        self._closed = False
+        self._reader: Workspace | None = None
 
     def create(self, name: str, query: exp.Query) -> None:
         with self._statement() as spark:
@@ -69,27 +68,35 @@ class SparkBackend(Backend):
             folder.remove()
 
     def rows(self, query: exp.Query) -> list[tuple[Any, ...]]:
+        here = self._here(query)
+        if here is not None:
+            batches = self._read_here(here, _ROWS)
+            return [
+                tuple(row) for batch in batches for row in zip(*[c.to_pylist() for c in batch.columns], strict=True)
+            ]
         with self._statement() as spark:
             return [tuple(row) for row in spark.sql(self._render(query)).collect()]
 
     def batches(self, query: exp.Query, schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
+        here = self._here(query)
+        if here is not None:
+            yield from (shaped(batch, schema) for batch in self._read_here(here, rows))
+            return
+        order, unordered = query.args.get("order"), query
+        if order is not None and self._engine.reads_scratch:
+            unordered = query.copy()
+            unordered.set("order", None)
         folder = self._engine.scratch().new()
         try:
-            order = query.args.get("order")
-            if order is not None and self._engine.sorts:
-                query = query.copy()
-                query.set("order", None)
-            else:
-                order = None
             with self._statement() as spark:
-                written(spark.sql(self._render(query)), folder)
-            if order is not None:
-                yield from self._engine.sorted_batches(folder, order, schema, rows)
-                return
-            for part in folder.parts():
-                with folder.scratch.files.open_input_file(part) as opened, pq.ParquetFile(opened) as file:
-                    for batch in file.iter_batches(batch_size=rows):
-                        yield shaped(batch, schema)
+                written(without_void(spark.sql(self._render(unordered))), folder)
+            if unordered is query:
+                yield from read(folder, schema, rows)
+            elif folder.parts():
+                ordered = exp.select(exp.Star()).from_(files_as_table(folder, "t"))
+                ordered.set("order", order)
+                sql = ordered.sql("duckdb", identify=True)
+                yield from (shaped(batch, schema) for batch in self._read_here(sql, rows))
         finally:
             folder.remove()
 
@@ -124,13 +131,36 @@ class SparkBackend(Backend):
             return EngineTable(exp.to_table(name), arrow_schema(spark.table(name).schema))
 
     def cancel(self) -> None:
+        if self._reader is not None:
+            self._reader.cancel()
         self._session.spark.interruptTag(self._tag)
 
     def close(self) -> None:
-        with self._lock:
-            self._closed = True
+        if self._reader is not None:
+            self._reader.__exit__()
         for name in list(self._tables):
             self.drop(name)
+
+    def _here(self, query: exp.Query) -> str | None:
+        """A query of tables that Spark has written already, in DuckDB's words; None where it is Spark's to answer.
+
+        Rows come to this process anyway, and a statement of Spark's costs a quarter of a second.
+        """
+        tables = list(query.find_all(exp.Table))
+        if not self._engine.reads_scratch or any(table.name not in self._tables for table in tables):
+            return None
+        found = query.copy()
+        for table in list(found.find_all(exp.Table)):
+            folder = self._tables[table.name]
+            if not folder.parts():
+                return None
+            table.replace(files_as_table(folder, table.alias or table.name))
+        return found.sql("duckdb", identify=True)
+
+    def _read_here(self, sql: str, rows: int) -> Iterator[pa.RecordBatch]:
+        if self._reader is None:
+            self._reader = self._engine.embedded.workspace()
+        return self._reader.stream_sql(sql, rows)
 
     def _hold(self, name: str, frame: Any) -> None:
         """Write the rows of a frame, and name them."""
@@ -178,6 +208,23 @@ def written(frame: Any, folder: ScratchFolder) -> None:
     writer.parquet(folder.url)
     if not folder.parts():  # not every server writes a file of no rows
         folder.scratch.files.create_dir(folder.path)
+
+
+def files_as_table(folder: ScratchFolder, alias: str) -> exp.Table:
+    """The files of a folder as an item of FROM in DuckDB."""
+    files = exp.Array(expressions=[exp.Literal.string(part) for part in folder.parts()])
+    return exp.Table(
+        this=exp.Anonymous(this="read_parquet", expressions=[files]),
+        alias=exp.TableAlias(this=exp.to_identifier(alias)),
+    )
+
+
+def read(folder: ScratchFolder, schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
+    """The rows of a folder, file by file."""
+    for part in folder.parts():
+        with folder.scratch.files.open_input_file(part) as opened, pq.ParquetFile(opened) as file:
+            for batch in file.iter_batches(batch_size=rows):
+                yield shaped(batch, schema)
 
 
 def without_void(frame: Any) -> Any:

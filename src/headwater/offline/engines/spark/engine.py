@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-
-import pyarrow as pa
-from sqlglot import exp
 
 from headwater import forks
 from headwater.errors import ConfigError, Unavailable
 from headwater.observer import Observer, silent
 from headwater.offline.base import refuse_unknown
 from headwater.offline.engines.duckdb.engine import DuckDBEngine
-from headwater.offline.engines.duckdb.words import name_sql, text_sql
 from headwater.offline.engines.spark.backend import SparkBackend
-from headwater.offline.engines.spark.scratch import Scratch, ScratchFolder
+from headwater.offline.engines.spark.scratch import Scratch
 from headwater.offline.engines.spark.sessions import OwnSession, at_server, beside, of_master
-from headwater.offline.engines.spark.types import shaped
+from headwater.offline.engines.spark.workspace import SparkWorkspace
 from headwater.offline.remote import RemoteEngine
 
 _CLOSED = "the offline engine was closed; open the store again"
@@ -87,6 +83,9 @@ class SparkEngine(RemoteEngine):
     def connect(self) -> SparkBackend:
         return SparkBackend(self)
 
+    def workspace(self, label: str = "") -> SparkWorkspace:
+        return SparkWorkspace(self.connect(), self.embedded.workspace(label))
+
     def session(self) -> OwnSession:
         """The session of this engine, begun when first asked for.
 
@@ -128,22 +127,9 @@ class SparkEngine(RemoteEngine):
         self._made.add(view)
 
     @property
-    def sorts(self) -> bool:
+    def reads_scratch(self) -> bool:
         """Whether the embedded engine reads the scratch folder: it then puts answers in order."""
         return self.scratch().is_local
-
-    def sorted_batches(
-        self, folder: ScratchFolder, order: exp.Order, schema: pa.Schema, rows: int
-    ) -> Iterator[pa.RecordBatch]:
-        """The rows of a folder in an order, which is found here, where they come to."""
-        parts = ", ".join(text_sql(part) for part in folder.parts())
-        if not parts:
-            return
-        names = ", ".join(name_sql(name) for name in schema.names)
-        by = ", ".join(name_sql(key.this.name) for key in order.expressions)
-        with self.embedded.workspace() as space:
-            for batch in space.stream_sql(f"SELECT {names} FROM read_parquet([{parts}]) ORDER BY {by}", rows):
-                yield shaped(batch, schema)
 
     def close(self) -> None:
         with self._lock:
