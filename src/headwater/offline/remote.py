@@ -54,6 +54,7 @@ from headwater.offline.join.relations import (
     key_form,
     number,
 )
+from headwater.offline.join.source_check import value_problems
 from headwater.offline.join.workspace import CANCELLED, Each, Workspace, conformed
 from headwater.offline.words import Words
 from headwater.planning.files import FileIdentity
@@ -117,14 +118,7 @@ class RemoteEngine(OfflineEngine):
     def check_values(self, view: ViewInput, rows: int) -> list[str]:
         if view.source is None or self._held(view.source) is None:
             return self.embedded.check_values(view, rows)
-        view = as_rows(view)
-        try:
-            with self.workspace(f"check {view.view.name}") as space:
-                names = [feature.name for feature in view.view.features]
-                space.view_relations(replace(view, log=None), "0", names, SourceScope(rows=rows))
-        except SourceError as bad:
-            return [str(bad)]
-        return []
+        return value_problems(as_rows(view), self.list_files(view.source), rows, self.workspace)
 
     def history(self, request: HistoryRequest) -> HistoryRun:
         for view in request.views:

@@ -14,6 +14,7 @@ from headwater.definitions.feature import Feature
 from headwater.offline.base import ChangeCounts, ChangesRequest, ViewInput
 from headwater.offline.join import ties
 from headwater.offline.join.buckets import in_bucket
+from headwater.offline.join.carried import Row, field, tie, unhidden
 from headwater.offline.join.events import as_rows
 from headwater.offline.join.keys import key_columns
 from headwater.offline.join.packing import Packing
@@ -49,6 +50,14 @@ def run_changes(
         if request.at is None and not request.counted and first:
             counts.skipped += space.skipped_rows(request.view, request.since.position, request.log_until)
         if packing is None or request.counted:
+            return
+        if space.powers.carries:
+            newest = created(space, "newest", _carried(window, features))
+            tied = exp.select(exp.CountIf(this=column("tied"))).from_(table_named(newest))
+            counts.ties += int(space.rows(tied)[0][0] or 0)
+            answer = _carried_answer(window, newest, features)
+            for batch in space.stream(answer, _answer_schema(view, features), _ROWS):
+                yield _shaped(batch, view, features)
             return
         newest = _newest(space, window, packing)
         newest, undecided = _settled(space, window, newest, features)
@@ -123,11 +132,14 @@ class _Window:
     def select(self, *columns: Tree, nulls: bool = False) -> exp.Select:
         """Columns of the rows r, of the wanted keys alone."""
         rows = self.rows.narrow(self.lower, self.upper, nulls=nulls)
-        select = exp.select(*columns, copy=False).from_(rows.subquery("r", copy=False), copy=False)
-        if self.wanted is not None:
-            same = [column(k, "w").eq(column(k, "r")) for k in self.one_of]
-            select = select.join(table_named(self.wanted).as_("w"), on=exp.and_(*same), join_type="semi", copy=False)
-        return select
+        return self.wanting(exp.select(*columns, copy=False).from_(rows.subquery("r", copy=False), copy=False))
+
+    def wanting(self, rows: exp.Select) -> exp.Select:
+        """Of rows r those of the wanted keys."""
+        if self.wanted is None:
+            return rows
+        same = [column(k, "w").eq(column(k, "r")) for k in self.one_of]
+        return rows.join(table_named(self.wanted).as_("w"), on=exp.and_(*same), join_type="semi", copy=False)
 
 
 def _wanted(space: Workspace, request: ChangesRequest) -> tuple[str | None, int | None, int | None]:
@@ -201,6 +213,35 @@ def _newest(space: Workspace, window: _Window, packing: Packing) -> str:
         query = _ranked(window, keys, conditions)
     space.create("newest", query)
     return space.table("newest")
+
+
+def _carried(window: _Window, features: list[Feature]) -> exp.Select:
+    """(k0…, event, created, ordinal, tied, f0…): the greatest row of each key, with its values."""
+    row = Row(window.rows, [feature.name for feature in features], True)
+    rows = exp.select(exp.Column(this=exp.Star(), table=exp.to_identifier("r")))
+    rows = rows.from_(row.laid_out(window.lower, window.upper), copy=False)
+    taken = window.wanting(rows).where(window.taken(), window.ended(), copy=False)
+    keys = [column(k, "p") for k in window.one_of]
+    greatest = [exp.Max(this=value).as_(name, quoted=True) for name, value in row.structs("p").items()]
+    found = unhidden(window.rows, taken, "p", None, *[k.copy() for k in keys], *greatest)
+    found = found.group_by(*[k.copy() for k in keys], copy=False)
+    names = ["event", "created", "ordinal", *[f"f{i}" for i in range(len(features))]]
+    best = column("best", "b")
+    return exp.select(
+        *[column(k, "b") for k in window.rows.key_names],
+        *[field(best, name).as_(name, quoted=True) for name in names],
+        (tie("b") if window.rows.source is not None else exp.false()).as_("tied"),
+    ).from_(found.subquery("b", copy=False), copy=False)
+
+
+def _carried_answer(window: _Window, newest: str, features: list[Feature]) -> exp.Select:
+    """`_answer` from a table of `_carried`."""
+    position = exp.Case().when(exp.not_(window.from_log), exp.Null()).else_(window.position)
+    keys = window.rows.key_names
+    names = [*keys, *[f"f{i}" for i in range(len(features))]]
+    found = exp.select(column("event", "r"), column("created", "r"), position.as_("position"))
+    found = found.select(*[column(name, "r") for name in names]).from_(table_named(newest).as_("r"))
+    return found.order_by(*[column(k) for k in keys])
 
 
 def _ranked(window: _Window, keys: list[exp.Column], conditions: list[Tree]) -> exp.Select:
