@@ -13,5 +13,5 @@ DUCKDB = JOIN | {"avg", "datediff", "epoch_us", "is_nan", "least", "left", "md5"
 SQLITE = JOIN | {"headwater_failed", "headwater_number"}
 SPARK = JOIN | {
     *("array_size", "concat", "conv", "left", "md5", "raise_error", "substring", "transform", "unix_date"),
-    *("unix_micros", "isnan", "is_nan", "least", "struct"),
+    *("unix_micros", "isnan", "is_nan", "least", "struct", "xxhash64", "monotonically_increasing_id"),
 }

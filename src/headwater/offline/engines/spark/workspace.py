@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import pyarrow as pa
 from sqlglot import exp
 
 from headwater.clock import MIN_MICROS, duration_micros
 from headwater.definitions.sources import Source
 from headwater.offline.base import SourceScope, ViewInput
 from headwater.offline.fitting import event_range
-from headwater.offline.join.deletes import delete_rows
 from headwater.offline.join.relations import EngineTable, Relation, Tree, ViewRelations, big, column, number
 from headwater.offline.remote import RemoteWorkspace
 from headwater.planning.resolve import ResolvedView
-
-_ROWS = 65_536
 
 
 class SparkWorkspace(RemoteWorkspace):
@@ -39,8 +35,19 @@ class SparkWorkspace(RemoteWorkspace):
         features: Sequence[str],
         scope: SourceScope | None,
     ) -> ViewRelations:
-        if not self.powers.carries:
-            return super()._placed(name, rows, view, source, held, features, scope)
+        place = self._in_place if self.powers.carries else super()._placed
+        return place(name, rows, view, source, held, features, scope)
+
+    def _in_place(
+        self,
+        name: str,
+        rows: ViewRelations,
+        view: ResolvedView,
+        source: Source,
+        held: EngineTable,
+        features: Sequence[str],
+        scope: SourceScope | None,
+    ) -> ViewRelations:
         forms = self.forms(view, source, held, features)
         types = dict(zip(held.schema.names, held.schema.types, strict=True))
         within = (
@@ -101,15 +108,7 @@ class SparkWorkspace(RemoteWorkspace):
         return int(self.rows(count)[0][0])  # type: ignore[call-overload, no-any-return]
 
     def _hiding(self, rows: ViewRelations, view: ViewInput, label: str) -> ViewRelations:
-        if not self.powers.carries or view.log is None:
+        if not self.powers.carries:
             return super()._hiding(rows, view, label)
-        schema = pa.schema([(name, rows.types[name]) for name in rows.key_names])
-
-        def keys_of(query: exp.Query) -> pa.Table:
-            return pa.Table.from_batches(self.stream(query, schema, _ROWS), schema)
-
-        deletes = delete_rows(view.view, view.log, rows, keys_of)
-        if deletes is None:
-            return rows
-        self.load(f"deletes_{label}", deletes.schema, iter(deletes.to_batches()))
-        return replace(rows, deletes=self.table(f"deletes_{label}"))
+        # which rows are hidden is asked where they are compared: they have no names
+        return self._with_deletes(rows, view, label)
