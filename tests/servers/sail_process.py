@@ -2,6 +2,10 @@
 
 import os
 import sys
+from pathlib import Path
+
+# beside this file there are modules of the names of packages, which functions of users import in this process
+sys.path.remove(str(Path(__file__).resolve().parent))
 
 from pysail.spark import SparkConnectServer
 

@@ -12,12 +12,20 @@ from headwater.clock import Clock
 from headwater.compute import incomplete_rows
 from headwater.compute.context import StoreContext
 from headwater.compute.materializing import window_fill
+from headwater.compute.materializing.sink import out_of_reach
 from headwater.compute.opening import StoreParts
 from headwater.compute.source_values import check_values
 from headwater.compute.sources import with_parts
 from headwater.config import load_settings
 from headwater.definitions.view import FeatureView
-from headwater.errors import DefinitionError, FeatureViewNotFound, RegistryConflict, RemovalsRefused, nearest
+from headwater.errors import (
+    ConfigError,
+    DefinitionError,
+    FeatureViewNotFound,
+    RegistryConflict,
+    RemovalsRefused,
+    nearest,
+)
 from headwater.observer import Observer
 from headwater.offline.index.folder import without_indexes
 from headwater.online.eviction import eviction_problem
@@ -80,6 +88,7 @@ def plan(parts: StoreParts, definitions: Iterable[Any] | None, *, every_value: b
     Raises:
         DefinitionError: everything that is wrong, together.
         VersionConflict: changed definitions under versions that are registered.
+        ConfigError: the engine computes on other machines, and the online store is on this one.
     """
     whole = definitions is None
     if definitions is None:
@@ -92,6 +101,9 @@ def plan(parts: StoreParts, definitions: Iterable[Any] | None, *, every_value: b
     parts.sources.remember(known)
     made = diff.plan(snapshot, known, schemas, whole_project=whole, now=now)
     _check_windows(parts, engine, made)
+    problem = None if parts.log_in_memory else out_of_reach(engine, parts.online.capabilities)
+    if problem is not None:
+        raise ConfigError(problem)
     lacking = incomplete_rows.planned(snapshot, made, parts.open_log, now)
     made = replace(made, definitions=None if whole else tuple(definitions), warnings=(*made.warnings, *lacking))
     if every_value or new_text:

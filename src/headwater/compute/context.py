@@ -11,6 +11,7 @@ import msgspec
 from headwater import forks
 from headwater.clock import Clock, duration_micros, ticker, to_micros
 from headwater.compute.claims import Claims
+from headwater.compute.online_location import OnlineLocation
 from headwater.compute.recent import RecentWrites
 from headwater.compute.settings import ComputeSettings
 from headwater.compute.sources import BoundSources
@@ -91,6 +92,7 @@ class StoreContext(forks.OfOneProcess, Value, frozen=True, eq=False, dict=True):
         settings: how it writes, runs, reads and refreshes.
         observer: receives progress.
         recent: the writes that the online store acknowledged last.
+        online_location: where other processes open the online store; None where it was given as an object.
     """
 
     project: str
@@ -104,6 +106,7 @@ class StoreContext(forks.OfOneProcess, Value, frozen=True, eq=False, dict=True):
     settings: ComputeSettings = msgspec.field(default_factory=ComputeSettings)
     observer: Observer = silent
     recent: RecentWrites = msgspec.field(default_factory=RecentWrites)
+    online_location: OnlineLocation | None = None
 
     @property
     def engine(self) -> OfflineEngine:

@@ -11,17 +11,18 @@ from headwater import forks
 from headwater.clock import Clock
 from headwater.compute.claims import Claims
 from headwater.compute.context import Once, StoreContext
+from headwater.compute.online_location import OnlineLocation
 from headwater.compute.settings import ComputeSettings
 from headwater.compute.sources import BoundSources
 from headwater.config import Settings
 from headwater.deferred import deferred
 from headwater.errors import ConfigError, was_closed
 from headwater.forks import lazy
-from headwater.loader import OFFLINE_ENGINES, ONLINE_STORES, find_plugin, load_plugin
+from headwater.loader import OFFLINE_ENGINES, find_plugin, load_plugin
 from headwater.observer import Observer
 from headwater.online.base import OnlineStore
 from headwater.registry.registry import FeatureRegistry, open_registry
-from headwater.urls import scheme_of, without_password
+from headwater.urls import without_password
 
 if TYPE_CHECKING:
     from headwater.offline.base import OfflineEngine
@@ -79,6 +80,11 @@ class StoreParts(forks.OfOneProcess):
             if isinstance(online, OnlineStore):
                 check_store(type(online))
             self.online = online if isinstance(online, OnlineStore) else self._own(open_online(settings, clock))
+            self.online_location = (
+                None
+                if isinstance(online, OnlineStore)
+                else OnlineLocation(settings.online_url, settings.folder.absolute())
+            )
         except BaseException:
             self.close()
             raise
@@ -99,6 +105,7 @@ class StoreParts(forks.OfOneProcess):
             self.sources,
             ComputeSettings.of(self.settings),
             self.observer,
+            online_location=self.online_location,
         )
 
     def _open_engine(self) -> OfflineEngine:
@@ -107,6 +114,11 @@ class StoreParts(forks.OfOneProcess):
     def _open_log(self) -> logs.OfflineLog:
         tolerance = self.settings.online_clock_tolerance
         return logs.OfflineLog(self.registry.engine, self._log_folder, self.clock, tolerance)
+
+    @property
+    def log_in_memory(self) -> bool:
+        """Whether the offline log, and with it the whole store, is gone with this process."""
+        return self._log_folder is None
 
     def _own(self, part: T) -> T:
         with self._lock:
@@ -141,25 +153,11 @@ def open_online(settings: Settings, clock: Clock) -> OnlineStore:
     Raises:
         ConfigError, MissingExtra: as `load_plugin` says, or a URL that the store cannot read.
     """
-    kind = _kind_of(settings.online_url)
-    check_store(kind)
-    store = kind.from_url(settings.online_url, settings.folder)
+    location = OnlineLocation(settings.online_url, settings.folder)
+    check_store(location.kind)
+    store = location.open()
     store.clock = clock
     return store
-
-
-def _kind_of(url: str) -> type[OnlineStore]:
-    """The class of the store that a URL names."""
-    scheme = scheme_of(url)
-    if scheme:
-        try:
-            kind: type[OnlineStore] = load_plugin(ONLINE_STORES, scheme)
-            return kind
-        except ConfigError:
-            # what looks like a scheme may be a user, or the first part of a password
-            if "@" not in url or url[len(scheme) :].startswith("://"):
-                raise
-    raise ConfigError("[online] url: is not a URL such as lmdb:.headwater/online or redis://host:6379/0")
 
 
 def check_store(kind: type[OnlineStore]) -> None:

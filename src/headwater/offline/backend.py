@@ -79,6 +79,23 @@ class Backend(ABC):
             rows: of a batch, about.
         """
 
+    def each(self, query: exp.Query, schema: pa.Schema, function: Each, answer: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """Run a function over the rows of a query, where they are, in parts of any size; its answers come here.
+
+        By default all rows are one part, in this process. Where parts go to other processes the function is pickled,
+        and may run twice over the rows of one: one answer of each is given.
+
+        Args:
+            query: the query; its order is that of the rows within a part.
+            schema: its columns, in order, with the Arrow types that the batches have.
+            function: is given the batches of one part, and gives those of the answer. What it is made of is values.
+            answer: the columns of its answer.
+
+        Returns:
+            The answers of all parts, in any order; they are short.
+        """
+        yield from function(self.batches(query, schema, ROWS))
+
     @abstractmethod
     def upload(self, name: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
         """Make a table of Arrow batches.

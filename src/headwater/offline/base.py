@@ -16,6 +16,7 @@ from headwater.definitions.sources import Source
 from headwater.errors import ConfigError, UsageError, nearest
 from headwater.forks import OfOneProcess
 from headwater.observer import Observer
+from headwater.offline.sink import Executors, PutCounts, Sink
 from headwater.planning.buckets import Bucket
 from headwater.planning.files import FileIdentity
 from headwater.planning.resolve import OutputColumn, ResolvedView
@@ -396,6 +397,11 @@ class OfflineEngine(OfOneProcess, ABC):
     windows: ClassVar[bool] = False
 
     @property
+    def executors(self) -> Executors:
+        """Where `put_changes` runs a sink; where there are no such processes, it is not asked to."""
+        return Executors.NONE
+
+    @property
     def budget(self) -> int:
         """Bytes of events of window views that are held in memory; what is beyond goes to temporary files."""
         return BUDGET
@@ -497,6 +503,24 @@ class OfflineEngine(OfOneProcess, ABC):
             SourceError: a source that cannot be read, or a value that does not fit its dtype.
             StoreError: the engine fails.
         """
+
+    def put_changes(self, request: ChangesRequest, counts: ChangeCounts, sink: Sink) -> Iterator[PutCounts]:
+        """Put the rows of `changes` online by a sink, which may run in other processes, where the rows are.
+
+        Args:
+            request: as of `changes`.
+            counts: as of `changes`.
+            sink: puts rows; it is pickled where it goes to another process.
+
+        Returns:
+            What became of each part of the rows, once it is certain: a part that was tried again, or twice, is there
+            once.
+
+        Raises:
+            SourceError, StoreError: as of `changes`; a store that some rows could not be put into. Some were put.
+        """
+        for batch in self.changes(request, counts):
+            yield sink.put([batch])
 
     def events(self, request: EventsRequest) -> Iterator[pa.RecordBatch]:
         """The events of a window version, unaggregated; an engine whose `windows` is true gives them.

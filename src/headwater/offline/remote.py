@@ -36,7 +36,7 @@ from headwater.offline.base import (
     ViewInput,
 )
 from headwater.offline.fitting import Columns
-from headwater.offline.join.changes import run_changes
+from headwater.offline.join.changes import run_changes, run_puts
 from headwater.offline.join.deletes import delete_rows
 from headwater.offline.join.events import as_rows, run_events
 from headwater.offline.join.history import PointInTimeRun
@@ -56,6 +56,7 @@ from headwater.offline.join.relations import (
 )
 from headwater.offline.join.source_check import value_problems
 from headwater.offline.join.workspace import CANCELLED, Each, Workspace, conformed
+from headwater.offline.sink import PutCounts, Sink
 from headwater.offline.words import Words
 from headwater.planning.files import FileIdentity
 from headwater.planning.resolve import ResolvedView
@@ -141,6 +142,9 @@ class RemoteEngine(OfflineEngine):
             raise self.no_windows(request.view)
         return run_events(request, self.workspace)
 
+    def put_changes(self, request: ChangesRequest, counts: ChangeCounts, sink: Sink) -> Iterator[PutCounts]:
+        return run_puts(request, counts, self.workspace, sink)
+
     def close(self) -> None:
         self.embedded.close()
 
@@ -216,6 +220,10 @@ class RemoteWorkspace:
     def stream(self, query: exp.Query, schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
         self._own.append(self._shown(query))
         return self._streamed(self.backend.batches(query, schema, rows))
+
+    def each(self, query: exp.Query, schema: pa.Schema, function: Each, answer: pa.Schema) -> Iterator[pa.RecordBatch]:
+        self._own.append(self._shown(query))
+        return self._streamed(self.backend.each(query, schema, function, answer))
 
     def _streamed(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         while True:

@@ -53,6 +53,7 @@ class Capabilities(Value, frozen=True):
         levels: the consistency levels it can give. More than one kind of read is a power (`powers.LeveledReads`).
         expiry: whether it drops rows at `expires_in`; a store without expiry keeps them.
         local: whether rows are on this machine, a call away in microseconds: an event loop may wait for them.
+        shared: whether another process that opens the same URL sees the same rows.
         max_row_bytes: the longest row that it takes, whatever its key; None: as long as there is room. Longer ones are
             named, counted and never put.
         max_key_bytes: the longest key that it takes; None: all (they have at most `keys.LONGEST` bytes).
@@ -64,6 +65,7 @@ class Capabilities(Value, frozen=True):
     levels: frozenset[ConsistencyLevel]
     expiry: bool = False
     local: bool = False
+    shared: bool = True
     max_row_bytes: int | None = None
     max_key_bytes: int | None = None
     windows: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -17,7 +17,7 @@ from headwater.online.rows.keys import META_PREFIX, namespace
 from headwater.planning.watermark import Watermark
 
 META_VERSION = 2
-_WATERMARK, _LOG_ID, _GREATEST, _TOKEN, _MENDED, _PURGE, _EMPTIED, _PLACE, _FILL, _WINDOW_RUN = (
+_WATERMARK, _LOG_ID, _GREATEST, _TOKEN, _MENDED, _PURGE, _EMPTIED, _PLACE, _FILL, _WINDOW_RUN, _RUN_ENDS = (
     b"w",
     b"l",
     b"g",
@@ -28,6 +28,7 @@ _WATERMARK, _LOG_ID, _GREATEST, _TOKEN, _MENDED, _PURGE, _EMPTIED, _PLACE, _FILL
     b"r",
     b"f",
     b"n",
+    b"x",
 )
 _HEAD = struct.Struct(">BQQ")
 _SIGN = -MIN_MICROS
@@ -51,6 +52,28 @@ def is_fill_record(key: bytes) -> bool:
 def window_run_key(project: str, view: str, version: str) -> bytes:
     """Where the number of the last run over a window version is kept."""
     return META_PREFIX + _WINDOW_RUN + namespace(project, view, version)
+
+
+def run_ends_key(project: str, view: str, version: str) -> bytes:
+    """Where it is kept until when the runs of a view version that put from several processes may put."""
+    return META_PREFIX + _RUN_ENDS + namespace(project, view, version)
+
+
+def pack_run_ends(ends: Mapping[str, int]) -> bytes | None:
+    """The ends of runs as they are stored, None where there are no runs.
+
+    Args:
+        ends: id of a run → microseconds by the store's own clock.
+    """
+    return msgspec.msgpack.encode(dict(sorted(ends.items()))) if ends else None
+
+
+def run_ends(data: bytes | None) -> dict[str, int]:
+    """The ends of runs that are stored; none where the bytes are damaged: then no run goes on."""
+    try:
+        return {} if data is None else msgspec.msgpack.decode(data, type=dict[str, int])
+    except msgspec.MsgspecError:
+        return {}
 
 
 def pack_watermark(project: str, view: str, version: str, watermark: Watermark) -> bytes:

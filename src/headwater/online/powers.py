@@ -186,6 +186,19 @@ class Erasing(Protocol):
 
 
 @runtime_checkable
+class Timed(Protocol):
+    """A store with a clock of its own, by which `until` is compared in the end: hosts whose clocks differ share it."""
+
+    def time(self) -> int:
+        """The time by the store's own clock, microseconds since 1970.
+
+        Raises:
+            Unavailable: the store does not answer.
+        """
+        ...
+
+
+@runtime_checkable
 class Evicting(Protocol):
     """A store whose servers may be set to drop rows that never expire when their memory is full."""
 

@@ -6,13 +6,15 @@ import threading
 import time
 import weakref
 from contextlib import suppress
+from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
 from headwater import forks
 from headwater.clock import duration_micros, to_micros
 from headwater.compute.context import RUN, StoreContext
-from headwater.errors import Unavailable
+from headwater.compute.materializing.shared_lease import PUT_TIME, SharedLease
+from headwater.errors import StoreError, Unavailable
 
 RENEW_AFTER = 60.0
 """Seconds."""
@@ -26,12 +28,14 @@ class RunLease:
     Args:
         context: the store's parts and settings.
         about: what the run works on.
+        shared: told of each end, for processes that put for the run; None: there are none.
 
     Attributes:
         began: when the run began, microseconds by the online store's clock.
     """
 
-    def __init__(self, context: StoreContext, about: str) -> None:
+    def __init__(self, context: StoreContext, about: str, shared: SharedLease | None = None) -> None:
+        self.shared = shared
         self._context = context
         self._about = about
         self._forcing: list[str] = []
@@ -40,8 +44,15 @@ class RunLease:
         self.began = to_micros(context.online.clock())
 
     def __enter__(self) -> Self:
+        end = None if self.shared is None else self.shared.next_end()
         self._renewed, self._until = self._next()
         self._lease = self._context.leases.acquire(RUN, self._about, lasts=self._context.settings.lease_time)
+        try:
+            if self.shared is not None and end is not None:
+                self.shared.write(end)
+        except BaseException:
+            self._context.leases.release(self._lease)
+            raise
         every = min(RENEW_AFTER, self._context.settings.lease_time.total_seconds()) / 3
         given = (weakref.ref(self), self._ended, every)
         self._renewer = threading.Thread(target=_keep, args=given, name="headwater-lease", daemon=True)
@@ -58,7 +69,24 @@ class RunLease:
             if self._renewer.is_alive():
                 self._renewer.join(_AT_END)
         finally:
-            self._context.leases.release(self._lease)
+            if self.shared is None:
+                self._context.leases.release(self._lease)
+            else:
+                self._end_shared(self.shared)
+
+    def _end_shared(self, shared: SharedLease) -> None:
+        """Let processes that put for the run put no more; the lease lasts until nothing that they began can apply."""
+        # a renewal that hangs may write once more: then the end that it writes counts, and the lease is as long
+        if not self._lock.acquire(timeout=_AT_END):
+            return
+        try:
+            shared.remove()
+        except StoreError:
+            return  # it ends by itself, and so does what was put under it
+        finally:
+            self._lock.release()
+        tail = min(timedelta(microseconds=PUT_TIME), self._context.settings.lease_time)
+        self._context.leases.renew(self._lease, lasts=tail)
 
     def _next(self) -> tuple[float, int]:
         """When a renewal begins (monotonic), and what it makes the end.
@@ -72,12 +100,17 @@ class RunLease:
     def renew(self) -> bool:
         """Renew the lease; False where it has ended, for good."""
         with self._lock:
+            end = None if self.shared is None else self.shared.next_end()
             renewed, until = self._next()
             if not self._context.leases.renew(self._lease, lasts=self._context.settings.lease_time):
                 return False
             for note in self._forcing:
                 self._context.forcing.extend(note, until)
             self._renewed, self._until = renewed, until
+            if self.shared is not None and end is not None and not self._ended.is_set():
+                # a store that does not take it now is told at the next renewal
+                with suppress(StoreError):
+                    self.shared.write(end)
         return True
 
     def forces(self, note: str) -> None:

@@ -14,6 +14,8 @@ from headwater.compute.inputs import skipped_columns, skipped_rows, with_log
 from headwater.compute.materializing.force import Forced, make_equal
 from headwater.compute.materializing.lease import RunLease
 from headwater.compute.materializing.run_files import RunFiles
+from headwater.compute.materializing.shared_lease import SharedLease
+from headwater.compute.materializing.sink import OnlineSink, puts_elsewhere, sink_of
 from headwater.compute.materializing.source_ties import Ties
 from headwater.compute.reports import RunReport
 from headwater.compute.writing.delete import hide_rows
@@ -35,6 +37,10 @@ _STEPPED_OVER = (
     "its rows are left out and the watermark stays where it is, until the file is restored or given up: headwater "
     "verify says how"
 )
+
+
+class Stopped(Unavailable):
+    """The engine's processes put no more rows of a run."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,7 @@ class Run:
         for attempt in (1, 2):
             self._begin()
             try:
-                with RunLease(self.context, f"{self.view.name}@{self.view.version}") as lease:
+                with RunLease(self.context, f"{self.view.name}@{self.view.version}", self._shared()) as lease:
                     reached = self._attempt(lease, peer, began)
             except (SourceError, StoreError):
                 # a file of the log may be at fault: then it is noted as damaged, and stepped over
@@ -113,6 +119,10 @@ class Run:
             f"materialize {self.view.name}@{self.view.version}: the online store lost rows, or was replaced, twice "
             "while it was filled; check it, then run materialize again"
         )
+
+    def _shared(self) -> SharedLease | None:
+        """The lease of the engine's processes; None where this process puts all rows."""
+        return None if self._whole or not puts_elsewhere(self.context) else SharedLease(self.context, self.view)
 
     def _begin(self) -> None:
         self._counts, self._keys, self._applied, self._superseded, self._deleted = ChangeCounts(), 0, 0, 0, 0
@@ -140,7 +150,12 @@ class Run:
         else:
             request = self._request(log, since, end)
             self._skip(log, request.since.position)
-            self._put_source(rows, request, log, lease, files)
+            try:
+                self._put_source(rows, request, log, lease, files, token)
+            except Stopped:
+                if context.online.put_meta({}, epoch=(token_key(context.project), epoch)):
+                    raise
+                return None
         files.add(self._counts)
         return self._finish(epoch, token, stored, log, lease, began)
 
@@ -151,13 +166,19 @@ class Run:
         self._skipped_columns = skipped_columns(self.view, log, position) if skipped else ()
 
     def _put_source(
-        self, rows: RowEncoder, request: ChangesRequest, log: LogSlice, lease: RunLease, files: RunFiles
+        self,
+        rows: RowEncoder,
+        request: ChangesRequest,
+        log: LogSlice,
+        lease: RunLease,
+        files: RunFiles,
+        token: bytes,
     ) -> None:
         """Put what history has of a request; files that change, or go, while they are read are read again."""
         following: ChangesRequest | None = files.request(request)
         while following is not None:
             try:
-                self._put_changes(rows, following, log, lease)
+                self._put_changes(rows, following, log, lease, token)
             except SourceError:
                 following = files.retry(request)
                 if following is None:
@@ -165,10 +186,45 @@ class Run:
             else:
                 following = files.again(request)
 
-    def _put_changes(self, rows: RowEncoder, request: ChangesRequest, log: LogSlice, lease: RunLease) -> None:
+    def _put_changes(
+        self, rows: RowEncoder, request: ChangesRequest, log: LogSlice, lease: RunLease, token: bytes
+    ) -> None:
         """Put what history has of a request; ties of source rows are settled by what the source says now."""
         step = f"materialize {self.view.name}@{self.view.version}"
         ties = Ties(self.context, self.view, log)
+        shared = lease.shared
+        sink = None if shared is None else sink_of(self.context, self.view, shared, token, log.position)
+        if sink is None:
+            self._put_here(rows, request, log, lease, ties, step)
+        else:
+            self._put_elsewhere(request, sink, ties, step)
+        changed = ties.settle(rows, lease)
+        self._applied += changed
+        self._superseded += ties.count - changed
+        self._counts.ties += ties.undecided
+        self.context.observer(Progress(step, self._counts.rows, finished=True))
+
+    def _put_elsewhere(self, request: ChangesRequest, sink: OnlineSink, ties: Ties, step: str) -> None:
+        """Let the engine's processes put the rows.
+
+        Raises:
+            Stopped: they put no more.
+        """
+        for part in self.context.engine.put_changes(request, self._counts, sink):
+            self._keys += part.keys
+            self._applied += part.applied
+            self._superseded += part.superseded
+            self._too_large.note(part.too_large)
+            if (tied := part.tied) is not None:
+                ties.note(tied)
+            self.context.observer(Progress(step, self._keys, unit="keys"))
+            if part.stopped:
+                raise Stopped(f"{step}: {part.stopped}; the watermark was not moved: run it again")
+
+    def _put_here(
+        self, rows: RowEncoder, request: ChangesRequest, log: LogSlice, lease: RunLease, ties: Ties, step: str
+    ) -> None:
+        """Put the rows from this process."""
         for batch in self.context.engine.changes(request, self._counts):
             pairs = rows.encode(batch)
             outcomes = put_rows(self.context, self.view, pairs, until=lease.until(), position=log.position)
@@ -179,11 +235,6 @@ class Run:
             self._applied += applied
             self._superseded += outcomes.count(PutOutcome.SUPERSEDED)
             self.context.observer(Progress(step, self._keys, unit="keys"))
-        changed = ties.settle(rows, lease)
-        self._applied += changed
-        self._superseded += ties.count - changed
-        self._counts.ties += ties.undecided
-        self.context.observer(Progress(step, self._counts.rows, finished=True))
 
     def _extent(self, peer: Watermark | None) -> tuple[int, LogSlice, int]:
         """Up to when, and the log up to where; as far as another version's run, but where a purge came in between."""

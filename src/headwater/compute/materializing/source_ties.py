@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
-import numpy as np
 import pyarrow as pa
 
 from headwater.clock import MIN_MICROS
 from headwater.compute.context import StoreContext
 from headwater.compute.inputs import with_log
 from headwater.compute.materializing.lease import RunLease
+from headwater.compute.materializing.sink import tied_rows
 from headwater.compute.writing.swap import swap_all
 from headwater.offline.base import ChangeCounts, ChangesRequest, LogSlice
 from headwater.online.base import Change, PutOutcome
@@ -28,8 +28,6 @@ from headwater.online.rows.codec import (
 from headwater.online.rows.encoder import RowEncoder
 from headwater.planning.resolve import ResolvedView
 from headwater.planning.watermark import Watermark
-
-_TIMES = ["__event", "__created"]
 
 
 class Ties:
@@ -52,7 +50,7 @@ class Ties:
         self._batches: list[pa.RecordBatch] = []
         self.count = self.undecided = 0
 
-    def add(self, rows: RowEncoder, batch: pa.RecordBatch, outcomes: Sequence[PutOutcome]) -> None:
+    def add(self, rows: RowEncoder, batch: pa.RecordBatch, outcomes: list[PutOutcome]) -> None:
         """Take note of a batch's ties.
 
         Args:
@@ -60,12 +58,14 @@ class Ties:
             batch: as it was encoded.
             outcomes: of its rows with a key, in order.
         """
-        if PutOutcome.TIE not in outcomes:
-            return
-        present = np.flatnonzero([key is not None for key in rows.whole_keys(batch)])
-        tied = present[[outcome is PutOutcome.TIE for outcome in outcomes]]
-        self._batches.append(batch.select([*rows.names, *_TIMES]).take(pa.array(tied)))
-        self.count += len(tied)
+        tied = tied_rows(rows, batch, outcomes)
+        if tied is not None:
+            self.note(pa.Table.from_batches([tied]))
+
+    def note(self, tied: pa.Table) -> None:
+        """Take note of ties by their join keys and times."""
+        self._batches += tied.to_batches()
+        self.count += tied.num_rows
 
     def settle(self, rows: RowEncoder, lease: RunLease) -> int:
         """Put history's choice among the source's rows of each key and time; how many rows were changed.

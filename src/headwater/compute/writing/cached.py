@@ -68,7 +68,7 @@ def _too_large(context: StoreContext, takers: Sequence[RowVersion], table: pa.Ta
     for version in takers:
         encoder = RowEncoder(context.project, version.view)
         pairs = encoder.encode(project(version, table))
-        large = frozenset(too_large(context.online, version.view, pairs))
+        large = frozenset(too_large(context.online, version.view.layout, version.view.keys, pairs))
         outcomes = [PutOutcome.TOO_LARGE if i in large else PutOutcome.APPLIED for i in range(len(pairs))]
         found |= dict(named(context.online, encoder, pairs, outcomes))
     return found

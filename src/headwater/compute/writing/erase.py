@@ -18,7 +18,14 @@ from headwater.offline.base import Tombstone
 from headwater.offline.log.tombstones import tombstone_under
 from headwater.offline.training_sets.erasing import erase_rows
 from headwater.offline.training_sets.key_names import keys_of
-from headwater.online.meta import emptied_key, fill_record_key, greatest_key, watermark_key, window_run_key
+from headwater.online.meta import (
+    emptied_key,
+    fill_record_key,
+    greatest_key,
+    run_ends_key,
+    watermark_key,
+    window_run_key,
+)
 from headwater.online.powers import Erasing
 from headwater.online.rows.codec import header
 from headwater.online.rows.encoder import RowEncoder
@@ -50,7 +57,7 @@ def _empty(context: StoreContext, record: ViewRecord, version: ViewVersion) -> i
         context.online.delete(keys)
         removed += len(keys)
     context.files.forget(record.name, number)
-    gone = (watermark_key, fill_record_key, window_run_key)
+    gone = (watermark_key, fill_record_key, window_run_key, run_ends_key)
     entries: dict[bytes, bytes | None] = {key(project, record.name, number): None for key in gone}
     context.online.put_meta({**entries, emptied_key(project, record.name, number): b"\1"})
     return removed

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from headwater.compute.context import StoreContext
 from headwater.compute.writing.too_large import too_large
-from headwater.online.base import PutOutcome
+from headwater.online.base import HighWater, OnlineStore, PutOutcome, Row
 from headwater.online.meta import greatest_key
 from headwater.planning.resolve import ResolvedView
 
@@ -33,17 +34,36 @@ def put_rows(
         until: microseconds; see `OnlineStore.put`.
         position: no row has a greater log position.
     """
+    gone = too_large(context.online, view.layout, view.keys, rows)
     high_water = (greatest_key(context.project), position)
-    gone = frozenset(too_large(context.online, view, rows))
-    fitting = rows if not gone else [row for i, row in enumerate(rows) if i not in gone]
-    put = context.online.put(fitting, until=until, expires_in=_expires_in(context, view), high_water=high_water)
+    return put_without(gone, context.online, rows, until, expires_in(context, view), high_water)
+
+
+def put_without(
+    gone: Sequence[int],
+    online: OnlineStore,
+    rows: Sequence[Row],
+    until: int | None,
+    expires: int | None,
+    high_water: HighWater,
+) -> list[PutOutcome]:
+    """Put rows but for some, whose outcome is that they are too large.
+
+    Args:
+        gone: the positions of those.
+        online: the store.
+        rows: keys and packed rows.
+        until, expires, high_water: see `OnlineStore.put`.
+    """
     if not gone:
-        return put
-    outcomes = iter(put)
-    return [PutOutcome.TOO_LARGE if i in gone else next(outcomes) for i in range(len(rows))]
+        return online.put(rows, until=until, expires_in=expires, high_water=high_water)
+    left = frozenset(gone)
+    fitting = [row for i, row in enumerate(rows) if i not in left]
+    outcomes = iter(online.put(fitting, until=until, expires_in=expires, high_water=high_water))
+    return [PutOutcome.TOO_LARGE if i in left else next(outcomes) for i in range(len(rows))]
 
 
-def _expires_in(context: StoreContext, view: ResolvedView) -> int | None:
+def expires_in(context: StoreContext, view: ResolvedView) -> int | None:
     """Seconds after which the store may drop rows of a version: its ttl and the grace; None: never."""
     ttl = view.view.ttl_time if view.view.source.event_time is not None else None
     if not ttl:

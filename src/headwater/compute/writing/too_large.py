@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from headwater.errors import brief
 from headwater.online.base import OnlineStore, PutOutcome, Row
 from headwater.online.rows.codec import fixed_end
-from headwater.online.rows.encoder import RowEncoder
-from headwater.planning.resolve import ResolvedView
+from headwater.online.rows.encoder import VersionRows
+from headwater.planning.layout import RowLayout
+from headwater.planning.resolve import ResolvedKey
 
 NAMED = 20
 """How many such rows a run names at most; it counts all."""
 
 
-def too_large(store: OnlineStore, view: ResolvedView, rows: Sequence[Row]) -> list[int]:
-    """The positions of the rows of a view version that the store cannot take."""
+def too_large(store: OnlineStore, layout: RowLayout, keys: Sequence[ResolvedKey], rows: Sequence[Row]) -> list[int]:
+    """The positions of the rows of a view version, of this layout and these keys, that the store cannot take."""
     limits = store.capabilities
     if limits.max_row_bytes is None and limits.max_key_bytes is None:
         return []
-    varying = view.layout.variable_count or any(key.dtype.name in ("string", "bytes") for key in view.keys)
-    if not varying and limits.takes(b"", bytes(fixed_end(view.layout))) and limits.max_key_bytes is None:
+    varying = layout.variable_count or any(key.dtype.name in ("string", "bytes") for key in keys)
+    if not varying and limits.takes(b"", bytes(fixed_end(layout))) and limits.max_key_bytes is None:
         return []
     return [i for i, (key, row) in enumerate(rows) if not limits.takes(key, row)]
 
 
 def named(
-    store: OnlineStore, rows: RowEncoder, pairs: Sequence[Row], outcomes: Sequence[PutOutcome]
+    store: OnlineStore, rows: VersionRows, pairs: Sequence[Row], outcomes: Sequence[PutOutcome]
 ) -> Iterator[tuple[int, str]]:
     """The rows that were too large: the position of each, and what a report says of it."""
     if PutOutcome.TOO_LARGE not in outcomes:
@@ -36,7 +37,7 @@ def named(
         if outcome is not PutOutcome.TOO_LARGE:
             continue
         values = zip(rows.names, rows.decode_key(key, row), strict=True)
-        about = f"{rows.view.name}@{rows.view.version}" + "".join(f", {name}={brief(value)}" for name, value in values)
+        about = rows.title + "".join(f", {name}={brief(value)}" for name, value in values)
         long = limits.max_row_bytes is not None and len(row) > limits.max_row_bytes
         size, most = (len(row), limits.max_row_bytes) if long else (len(key), limits.max_key_bytes)
         what = f"its {'row' if long else 'key'} of {size:,} bytes is larger than the {most:,}"
@@ -56,12 +57,16 @@ class TooLarge:
         self.texts: list[str] = []
         self._keys: set[bytes] = set()
 
-    def add(self, store: OnlineStore, rows: RowEncoder, pairs: Sequence[Row], outcomes: Sequence[PutOutcome]) -> None:
+    def add(self, store: OnlineStore, rows: VersionRows, pairs: Sequence[Row], outcomes: Sequence[PutOutcome]) -> None:
         """Note those of one put."""
-        for i, text in named(store, rows, pairs, outcomes):
-            if pairs[i][0] in self._keys:
+        self.note((pairs[i][0], text) for i, text in named(store, rows, pairs, outcomes))
+
+    def note(self, found: Iterable[tuple[bytes, str]]) -> None:
+        """Note rows by their stored keys, each with what is said of it."""
+        for key, text in found:
+            if key in self._keys:
                 continue
-            self._keys.add(pairs[i][0])
+            self._keys.add(key)
             self.count += 1
             if len(self.texts) < NAMED:
                 self.texts.append(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,7 +20,8 @@ from headwater.offline.join.events import as_rows
 from headwater.offline.join.keys import key_columns
 from headwater.offline.join.packing import Packing
 from headwater.offline.join.relations import Tree, ViewRelations, column, is_not_null, key_form, number, table_named
-from headwater.offline.join.workspace import Workspace, created
+from headwater.offline.join.workspace import Each, Workspace, created
+from headwater.offline.sink import COUNTS, PutCounts, Puts, Shape, Sink, counts_of
 from headwater.planning.buckets import Bucket
 from headwater.planning.resolve import ResolvedView
 
@@ -30,40 +32,71 @@ def run_changes(
     request: ChangesRequest, counts: ChangeCounts, workspace: Callable[[str], Workspace]
 ) -> Iterator[pa.RecordBatch]:
     """The rows that a run puts; see `OfflineEngine.changes`."""
+    shape = Shape.of(request.view.view)
+    with workspace(_step(request)) as space:
+        query = _query(request, counts, space)
+        if query is not None:
+            for batch in space.stream(query, _schema(shape), _ROWS):
+                yield shape.shaped(batch)
+
+
+def run_puts(
+    request: ChangesRequest, counts: ChangeCounts, workspace: Callable[[str], EachWorkspace], sink: Sink
+) -> Iterator[PutCounts]:
+    """Put the same rows by a sink, where they are; see `OfflineEngine.put_changes`."""
+    shape = Shape.of(request.view.view)
+    with workspace(_step(request)) as space:
+        query = _query(request, counts, space)
+        if query is not None:
+            for batch in space.each(query, _schema(shape), Puts(shape, sink), COUNTS):
+                yield from counts_of(batch)
+
+
+class EachWorkspace(Workspace, Protocol):
+    """A workspace that runs functions over rows where they are."""
+
+    def each(self, query: exp.Query, schema: pa.Schema, function: Each, answer: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """Run a function over the rows of a query; see `Backend.each`."""
+        ...
+
+    def __enter__(self) -> EachWorkspace: ...
+
+
+def _step(request: ChangesRequest) -> str:
+    return f"read {request.view.view.name}@{request.view.view.version}"
+
+
+def _query(request: ChangesRequest, counts: ChangeCounts, space: Workspace) -> exp.Select | None:
+    """The rows that a run puts; None where there are none, or they are only counted."""
     view = request.view.view
     first = request.bucket is None or request.bucket.index == 0
     if not first and not view.keys:
-        return  # a global view's one row is in the first
+        return None  # a global view's one row is in the first
     features = [] if request.counted else sorted(view.view.feature_list, key=lambda f: f.name)
-    with workspace(f"read {view.name}@{view.version}") as space:
-        rows = space.view_relations(_input(request), "0", [f.name for f in features], request.scope)
-        if request.bucket is not None and view.keys:
-            rows = replace(rows, only=_in_bucket(space, view, request.bucket))
-        if not first:
-            rows = replace(rows, null_times=0, unreadable=0)
-        if request.only_files is None:
-            counts.lacking.update(rows.lacking)
-            counts.unreadable += rows.unreadable
-        counts.file_rows.update(rows.file_rows)
-        window = _Window(rows, request, *_wanted(space, request))
-        packing = _counted(space, window, counts)
-        if request.at is None and not request.counted and first:
-            counts.skipped += space.skipped_rows(request.view, request.since.position, request.log_until)
-        if packing is None or request.counted:
-            return
-        if space.powers.carries:
-            newest = created(space, "newest", _carried(window, features))
-            tied = exp.select(exp.CountIf(this=column("tied"))).from_(table_named(newest))
-            counts.ties += int(space.rows(tied)[0][0] or 0)
-            answer = _carried_answer(window, newest, features)
-            for batch in space.stream(answer, _answer_schema(view, features), _ROWS):
-                yield _shaped(batch, view, features)
-            return
-        newest = _newest(space, window, packing)
-        newest, undecided = _settled(space, window, newest, features)
-        counts.ties += undecided
-        for batch in space.stream(_answer(window, newest, features), _answer_schema(view, features), _ROWS):
-            yield _shaped(batch, view, features)
+    rows = space.view_relations(_input(request), "0", [f.name for f in features], request.scope)
+    if request.bucket is not None and view.keys:
+        rows = replace(rows, only=_in_bucket(space, view, request.bucket))
+    if not first:
+        rows = replace(rows, null_times=0, unreadable=0)
+    if request.only_files is None:
+        counts.lacking.update(rows.lacking)
+        counts.unreadable += rows.unreadable
+    counts.file_rows.update(rows.file_rows)
+    window = _Window(rows, request, *_wanted(space, request))
+    packing = _counted(space, window, counts)
+    if request.at is None and not request.counted and first:
+        counts.skipped += space.skipped_rows(request.view, request.since.position, request.log_until)
+    if packing is None or request.counted:
+        return None
+    if space.powers.carries:
+        newest = created(space, "newest", _carried(window, features))
+        tied = exp.select(exp.CountIf(this=column("tied"))).from_(table_named(newest))
+        counts.ties += int(space.rows(tied)[0][0] or 0)
+        return _carried_answer(window, newest, features)
+    newest = _newest(space, window, packing)
+    newest, undecided = _settled(space, window, newest, features)
+    counts.ties += undecided
+    return _answer(window, newest, features)
 
 
 def _in_bucket(space: Workspace, view: ResolvedView, bucket: Bucket) -> Callable[[Sequence[Tree]], Tree]:
@@ -296,19 +329,8 @@ def _answer(window: _Window, newest: str, features: list[Feature]) -> exp.Select
     )
 
 
-def _answer_schema(view: ResolvedView, features: list[Feature]) -> pa.Schema:
+def _schema(shape: Shape) -> pa.Schema:
+    """The columns of `_answer`."""
     times = [(name, pa.int64()) for name in ("event", "created", "position")]
-    keys = [(f"k{i}", key_form(key.dtype)) for i, key in enumerate(view.keys)] or [("k0", pa.int64())]
-    return pa.schema([*times, *keys, *[(f"f{i}", f.dtype.arrow) for i, f in enumerate(features)]])
-
-
-def _shaped(batch: pa.RecordBatch, view: ResolvedView, features: list[Feature]) -> pa.RecordBatch:
-    """A batch as `OfflineEngine.changes` promises it."""
-    position = batch.column("position")
-    columns = {key.name: batch.column(f"k{i}").cast(key.dtype.arrow) for i, key in enumerate(view.keys)}
-    columns["__event"], columns["__created"] = batch.column("event"), batch.column("created")
-    columns["__origin"] = position.is_valid().cast(pa.int8())
-    columns["__position"] = position.fill_null(0).cast(pa.int64())
-    values = {f.name: batch.column(f"f{i}").cast(f.dtype.arrow) for i, f in enumerate(features)}
-    columns |= {f.name: values[f.name] for f in view.view.feature_list}
-    return pa.RecordBatch.from_pydict(columns)
+    keys = [(f"k{i}", key_form(dtype)) for i, (_, dtype) in enumerate(shape.keys)] or [("k0", pa.int64())]
+    return pa.schema([*times, *keys, *[(f"f{i}", dtype.arrow) for i, (_, dtype) in enumerate(shape.features)]])

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import pyarrow as pa
 
 from headwater.online.rows.codec import encode_batch, with_key
 from headwater.online.rows.keys import LONGEST, KeySpace, digested, key_table, namespace
-from headwater.planning.resolve import ResolvedView
+from headwater.planning.layout import RowLayout
+from headwater.planning.resolve import ResolvedKey, ResolvedView
 
 
-class RowEncoder:
-    """How one view version's rows are written to a store.
+class VersionRows:
+    """How one view version's rows are written to a store, by what these depend on alone.
+
+    Args:
+        project: the project.
+        name, version: of the view.
+        keys: its join keys, in order.
+        layout: of its rows.
 
     Attributes:
+        title: the version as messages name it, `view@version`.
         keys: the version's keys.
         names: the join keys, in order.
     """
 
-    def __init__(self, project: str, view: ResolvedView) -> None:
-        self.view = view
-        self.layout = view.layout
-        self.names = tuple(key.name for key in view.keys)
-        self.keys = KeySpace(namespace(project, view.name, view.version), [key.dtype for key in view.keys])
+    def __init__(self, project: str, name: str, version: str, keys: Sequence[ResolvedKey], layout: RowLayout) -> None:
+        self.title = f"{name}@{version}"
+        self.layout = layout
+        self.names = tuple(key.name for key in keys)
+        self.keys = KeySpace(namespace(project, name, version), [key.dtype for key in keys])
 
     @property
     def prefix(self) -> bytes:
@@ -60,3 +69,15 @@ class RowEncoder:
     def decode_key(self, key: bytes, row: bytes | None = None) -> tuple[Any, ...]:
         """The join key values of a stored key, in order; see `KeySpace.decode`."""
         return self.keys.decode(key, row)
+
+
+class RowEncoder(VersionRows):
+    """The same of a resolved view.
+
+    Attributes:
+        view: the version.
+    """
+
+    def __init__(self, project: str, view: ResolvedView) -> None:
+        super().__init__(project, view.name, view.version, view.keys, view.layout)
+        self.view = view

@@ -100,6 +100,20 @@ class SparkBackend(Backend):
         finally:
             folder.remove()
 
+    def each(self, query: exp.Query, schema: pa.Schema, function: Each, answer: pa.Schema) -> Iterator[pa.RecordBatch]:
+        order = query.args.get("order")
+        if order is not None:  # each part has one of its own
+            query = query.copy()
+            query.set("order", None)
+        made = pa.schema([pa.field(f.name, kept_type(f.type)) for f in answer])
+        with self._statement() as spark:
+            frame = without_void(spark.sql(self._render(query)))
+            if order is not None:
+                frame = frame.sortWithinPartitions(*[key.this.name for key in order.expressions])
+            rows = frame.mapInArrow(OnExecutor(function, schema, made), ddl(made)).collect()
+        columns = [pa.array([row[i] for row in rows], field.type) for i, field in enumerate(answer)]
+        yield pa.RecordBatch.from_arrays(columns, schema=answer)
+
     def upload(self, name: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
         folder = self._engine.scratch().new()
         self._tables[name] = folder

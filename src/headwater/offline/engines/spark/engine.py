@@ -17,6 +17,7 @@ from headwater.offline.engines.spark.scratch import Scratch
 from headwater.offline.engines.spark.sessions import OwnSession, at_server, beside, of_master
 from headwater.offline.engines.spark.workspace import SparkWorkspace
 from headwater.offline.remote import RemoteEngine
+from headwater.offline.sink import Executors
 
 _CLOSED = "the offline engine was closed; open the store again"
 SETTINGS = ("master", "remote", "scratch", "conf", "memory_limit", "threads")
@@ -79,6 +80,10 @@ class SparkEngine(RemoteEngine):
         # the session's connection is the parent's
         forks.abandon(self._session, self._scratch)
         self._session, self._scratch, self._made = None, None, set()
+
+    @property
+    def executors(self) -> Executors:
+        return Executors.LOCAL if self.session().local else Executors.REMOTE
 
     def connect(self) -> SparkBackend:
         return SparkBackend(self)

@@ -28,7 +28,7 @@ from headwater.types import ConsistencyLevel
 class MemoryOnlineStore(OnlineStore):
     """Rows in a dict; gone with the object."""
 
-    capabilities = Capabilities(levels=frozenset(ConsistencyLevel), local=True, windows=True)
+    capabilities = Capabilities(levels=frozenset(ConsistencyLevel), local=True, shared=False, windows=True)
 
     def __init__(self) -> None:
         self._rows: dict[bytes, bytes] = {}

@@ -20,7 +20,7 @@ from headwater.online.rows.keys import META_PREFIX
 from headwater.online.stores.redis.cluster_records import NodeState, claimed, unpack_claim, whole_record
 from headwater.online.stores.redis.slots import ALL_SLOTS, meta_slot, slot_ranges, slot_set
 
-_OF_THE_STORE = frozenset(META_PREFIX + letter for letter in (b"l", b"g", b"t", b"p", b"r", b"n"))
+_OF_THE_STORE = frozenset(META_PREFIX + letter for letter in (b"l", b"g", b"t", b"p", b"r", b"n", b"x"))
 _WATERMARK = META_PREFIX + b"w"
 _FRAME = b"\0hwshard\1"
 _LETTER = len(META_PREFIX) + 1

@@ -114,6 +114,12 @@ class RedisOnlineStore(OnlineStore):
     def epoch(self, key: bytes) -> bytes:
         return self._redis.epoch(key)
 
+    def time(self) -> int:
+        # of a cluster every host asks the same primary
+        node = self._servers.node(min(self._redis.primaries()))
+        ((seconds, micros),) = node.run([("TIME",)])
+        return int(seconds) * 1_000_000 + int(micros)
+
     def delete(self, keys: Iterable[bytes]) -> None:
         self._redis.delete(keys)
 
