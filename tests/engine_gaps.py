@@ -18,7 +18,6 @@ SQLITE = Gaps(
 )
 SPARK = Gaps(
     Gap("zones", Mark.NOT_IMPLEMENTED, SourceError, "UTC alone", "naive times are UTC"),
-    Gap("transformations", Mark.NOT_IMPLEMENTED, SourceError, _NO_TABLE, "over files only"),
 )
 
 ENGINES = {"DuckDB": DUCKDB, "Spark": SPARK, "SQLite": SQLITE}

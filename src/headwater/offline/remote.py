@@ -12,7 +12,7 @@ import threading
 import time
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +23,7 @@ from sqlglot import exp
 from headwater import forks
 from headwater.clock import duration_micros
 from headwater.definitions.sources import PushSource, Source, SQLSource
+from headwater.definitions.view_tables import ViewTable
 from headwater.errors import Cancelled, SourceError, listing, nearest
 from headwater.offline.backend import Backend
 from headwater.offline.base import (
@@ -56,6 +57,7 @@ from headwater.offline.join.relations import (
 )
 from headwater.offline.join.source_check import value_problems
 from headwater.offline.join.workspace import CANCELLED, Each, Workspace, conformed
+from headwater.offline.remote_queries import in_engine, rows_of_view
 from headwater.offline.sink import PutCounts, Sink
 from headwater.offline.words import Words
 from headwater.planning.files import FileIdentity
@@ -151,10 +153,8 @@ class RemoteEngine(OfflineEngine):
     def _held(self, source: Source) -> EngineTable | None:
         if isinstance(source, PushSource):
             return None
-        with ExitStack() as stack:
-            backend = self.connect()
-            stack.callback(backend.close)
-            return backend.table_of(source)
+        with self.workspace() as space:
+            return space.table_of(source, rows=False)
 
 
 class RemoteWorkspace:
@@ -282,6 +282,38 @@ class RemoteWorkspace:
     def stream_sql(self, sql: str, rows: int) -> Iterator[pa.RecordBatch]:
         return self._embedded.stream_sql(sql, rows)
 
+    def table_of(self, source: Source | None, *, rows: bool = True) -> EngineTable | None:
+        """A source whose rows the engine holds; None: it is another's.
+
+        Args:
+            source: the source, with the data of the views that it reads.
+            rows: whether those views have their rows; else they are there to be looked at.
+
+        Raises:
+            SourceError: a query of which the engine holds some tables only, or that it cannot run.
+        """
+        if source is None or isinstance(source, PushSource):
+            return None
+
+        def of_view(table: ViewTable) -> Source:
+            return self._view_source(table, rows=rows)
+
+        return self.backend.table_of(in_engine(source, lambda one: self.backend.table_of(one) is not None, of_view))
+
+    def _view_source(self, table: ViewTable, *, rows: bool) -> Source:
+        """A query of a table with all rows of a view."""
+        name = f"view_{next(self._names)}"
+        if not rows:
+            schema = pa.schema([(each, dtype.arrow) for each, dtype in table.columns.items()])
+            self.load(name, schema, iter(()))
+        elif isinstance(table.rows, ViewInput):
+            features = [feature.name for feature in table.features]
+            relations = self.view_relations(table.rows, name, features)
+            self.create(name, rows_of_view(table, relations, self.words))
+        else:
+            raise SourceError(f"view {table.view.name!r} has its rows in a store; apply the views, then read")
+        return SQLSource(f"SELECT * FROM {self.table(name)}")
+
     def query_table(self, sql: str) -> EngineTable | None:
         return self.backend.table_of(SQLSource(sql))
 
@@ -326,7 +358,7 @@ class RemoteWorkspace:
     ) -> ViewRelations:
         """All rows; those of a table that the engine holds have a number of their own where that is asked for."""
         source, resolved = view.source, view.view
-        held = None if source is None or isinstance(source, PushSource) else self.backend.table_of(source)
+        held = self.table_of(source)
         # which keys have deletes is asked of all rows, wherever they are
         log = None if view.log is None else replace(view.log, deletes=None, purges={})
         local = replace(view, log=log) if held is None else replace(view, source=None, log=log)

@@ -63,6 +63,10 @@ class Words(Protocol):
         """
         ...
 
+    def instant(self, micros: Tree) -> Tree:
+        """Microseconds since 1970 as an instant, in the type of a timestamp."""
+        ...
+
     def key_integer(self, key: Tree, dtype: DType) -> Tree:
         """What the hash of `planning.buckets` takes of a key that the query does not hold as an integer.
 

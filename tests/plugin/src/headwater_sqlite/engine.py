@@ -74,6 +74,9 @@ class SQLiteWords:
     def time_literal(self, micros: int, given: pa.DataType) -> exp.Expression | None:
         return None
 
+    def instant(self, micros: exp.Expression) -> exp.Expression:
+        return micros
+
     def key_integer(self, key: exp.Expression, dtype: DType) -> exp.Expression:
         return exp.func("headwater_number", key) if dtype.name in ("string", "bytes") else key
 

@@ -115,6 +115,9 @@ class DuckDBWords:
         text = when.strftime("%Y-%m-%d") if kind == "DATE" else when.strftime("%Y-%m-%d %H:%M:%S.%f")
         return tree(f"CAST('{text}{'+00' if kind.startswith('TIMESTAMPTZ') else ''}' AS {kind})")
 
+    def instant(self, micros: Tree) -> Tree:
+        return tree(f"make_timestamptz({_rendered(micros)})")
+
     def key_integer(self, key: Tree, dtype: DType) -> Tree:
         sql = _rendered(key)
         match dtype.name:

@@ -11,12 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlglot import exp
 
-from headwater.definitions.sources import Source
+from headwater.definitions.sources import Source, SQLSource
 from headwater.offline.backend import Backend
 from headwater.offline.engines.spark.errors import failing
 from headwater.offline.engines.spark.executors import OnExecutor
 from headwater.offline.engines.spark.scratch import ScratchFolder
 from headwater.offline.engines.spark.sources import query_of, view_name
+from headwater.offline.engines.spark.transpiled import transpiled
 from headwater.offline.engines.spark.types import arrow_schema, kept, kept_type, shaped, spark_name
 from headwater.offline.engines.spark.words import WORDS, name_sql
 from headwater.offline.join.relations import EngineTable
@@ -135,6 +136,8 @@ class SparkBackend(Backend):
 
     def table_of(self, source: Source) -> EngineTable | None:
         query = query_of(source)
+        if query is None and isinstance(source, SQLSource) and source.tables:
+            query = self._transpiled(source)
         if query is None:
             return None
         name = view_name(query)
@@ -143,6 +146,12 @@ class SparkBackend(Backend):
             spark.sql(f"CREATE OR REPLACE TEMPORARY VIEW {name} AS {query}")
             self._engine.made(name)
             return EngineTable(exp.to_table(name), arrow_schema(spark.table(name).schema))
+
+    def _transpiled(self, source: SQLSource) -> str | None:
+        """A query over other sources, in Spark's SQL; None: it reads none that Spark holds."""
+        held = {name: self.table_of(table) for name, table in source.tables.items()}
+        tables = {name: (table.table.name, table.schema) for name, table in held.items() if table is not None}
+        return transpiled(source.query, tables) if len(tables) == len(held) else None
 
     def cancel(self) -> None:
         if self._reader is not None:

@@ -99,6 +99,9 @@ class SparkWords:
             return tree(f"CAST('{when:%Y-%m-%d %H:%M:%S.%f}Z' AS TIMESTAMP)")
         return tree(f"CAST('{when:%Y-%m-%d %H:%M:%S.%f}' AS TIMESTAMP_NTZ)")
 
+    def instant(self, micros: Tree) -> Tree:
+        return tree(f"timestamp_micros({_rendered(micros)})")
+
     def key_integer(self, key: Tree, dtype: DType) -> Tree:
         sql = _rendered(key)
         match dtype.name:

@@ -1,0 +1,75 @@
+"""A project whose window views are computed by Spark: training sets, fills and reads."""
+
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import headwater as hw
+from headwater.offline.engines.spark.engine import SparkEngine
+
+NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def engine(tmp_path, spark):
+    engine = SparkEngine(tmp_path, session=spark)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def sales(tmp_path, engine):
+    """A table of Spark's: three days of sales of two shops."""
+    hours = list(range(0, 72, 5))
+    rows = pa.table(
+        {
+            "shop": pa.array([1 + i % 2 for i in hours], pa.int64()),
+            "at": pa.array([NOON - timedelta(hours=h) for h in hours], pa.timestamp("us", "UTC")),
+            "amount": pa.array([float(h) for h in hours]),
+        }
+    )
+    pq.write_table(rows, tmp_path / "sales.parquet")
+    session = engine.session().spark
+    session.sql(f"CREATE TABLE default.sales_of_shops USING parquet LOCATION 'file://{tmp_path}/sales.parquet'")
+    yield "SELECT * FROM default.sales_of_shops"
+    session.sql("DROP TABLE default.sales_of_shops")
+
+
+def test_a_fill_from_spark_is_what_history_says(tmp_path, engine, sales):
+    shop = hw.Entity("shop", join_keys={"shop": hw.Int64})
+    view = hw.FeatureView(
+        "sales",
+        entity=shop,
+        source=hw.SQLSource(sales, event_time="at"),
+        features=[
+            hw.Aggregation("amount", "sum", "1d"),
+            hw.Aggregation("amount", "max", "7d"),
+            hw.Aggregation(None, "count", "7d"),
+            hw.Aggregation("amount", "last_n", "7d", n=2),
+        ],
+        columns={"amount": hw.Float64},
+    )
+    with hw.FeatureStore(tmp_path, offline=engine, online="memory:", clock=lambda: NOON) as store:
+        store.apply([shop, view])
+        report = store.materialize()
+        assert not report.failed, report
+        online = store.get_online_features(["sales:*"], [1, 2, 3]).to_dict()
+        history = store.get_historical_features(None, ["sales:*"], at=NOON).to_arrow().sort_by("shop")
+        assert history.column("shop").to_pylist() == [1, 2]
+        for name in history.column_names:
+            assert online[name][:2] == history.column(name).to_pylist(), name
+        assert online["rows_count_7d"] == [8, 7, 0]
+        # a late event, and a delete
+        late = {"shop": 1, "at": NOON - timedelta(hours=1), "amount": 100.0}
+        store.write("sales", pa.Table.from_pylist([late]))
+        store.delete("sales", [2])
+        store.materialize()
+        spine = pa.table({"shop": pa.array([2, 1], pa.int64()), "timestamp": [NOON + timedelta(seconds=1)] * 2})
+        history = store.get_historical_features(spine, ["sales:*"]).to_arrow()
+        online = store.get_online_features(["sales:*"], [2, 1], now=NOON + timedelta(seconds=1)).to_dict()
+        for name in history.column_names:
+            if name != "timestamp":
+                assert online[name] == history.column(name).to_pylist(), name
+        assert online["rows_count_7d"] == [0, 9]
