@@ -76,9 +76,10 @@ RULES: dict[str, list[Edit]] = {
         (keeping, "_rebuilt", "end: End = yield LogEnd()", "end: End = run.end")
     ],
     "a fold leaves no flag": [(keeping, "_keep", "redo |= {key for key, new in made.items() if new.rebuild}", "pass")],
-    "each key that is named has a row": [(keeping, "_keep", "key in run.unnamed and", "")],
+    "each key that is named has a row": [(keeping, "_keep", "or k not in run.unnamed or not", "or not")],
     "a run's puts hold within its epoch": [
-        (keeping, "_keep", "new, epoch)", "new, None)"),
+        (keeping, "_keep", "made, epoch)", "made, None)"),
+        (keeping, "catch_up", "made, run.epoch)", "made, None)"),
         (keeping, "_keep", "if waiting:", "if False:"),
     ],
     "a record is written within its epoch": [
@@ -88,16 +89,16 @@ RULES: dict[str, list[Edit]] = {
         (
             running,
             "run",
-            "kept: Kept | None = yield from keep(version, mine, due, redo)",
+            "kept: Kept | None = yield from _fold(version, mine, redo, record_slices=True)",
             "yield from change_record(snapshot.epoch, _closing(record, view.end, view.source if source else None))\n"
-            "        kept: Kept | None = yield from keep(version, mine, due, redo)",
+            "        kept: Kept | None = yield from _fold(version, mine, redo, record_slices=True)",
         )
     ],
     "a fill takes what came meanwhile": [
         (
             running,
             "_make_rows",
-            "return (yield from keep(version, begun.part(made.epoch, end), due))",
+            "return (yield from _fold(version, begun.part(made.epoch, end)))",
             "return Kept(made.epoch, end)",
         )
     ],
@@ -105,10 +106,20 @@ RULES: dict[str, list[Edit]] = {
         (
             running,
             "_make_rows",
-            "yield _slice(begun.start, end)",
-            "yield _slice(begun.start, End(end.position, begun.start.known_through))",
+            "return (yield from _fold(version, begun.part(made.epoch, end)))",
+            "before = End(end.position, begun.start.known_through)\n"
+            "    kept = yield from _fold(version, begun.part(made.epoch, before))\n"
+            "    return kept and kept._replace(end=kept.end._replace(clock=end.clock))",
         )
     ],
+    "a slice takes no withheld events but the last": [
+        (running, "_fold", "else End(position, record.known_through)", "else End(position, end.clock)")
+    ],
+    "what is rebuilt is rebuilt before a slice is recorded": [
+        (running, "_fold", "keep(version, run, {}, whole)", "keep(version, run, {})"),
+        (running, "_fold", "    return kept\n", "    return kept and (yield from keep(version, run, {}, whole))\n"),
+    ],
+    "a slice ends where a transaction does": [],
     "a fill completes only its own": [
         (running, "_completing", "if now is None or now.filling != own:", "if now is None:")
     ],
@@ -164,6 +175,15 @@ OF_HOT_KEYS: dict[str, list[Edit]] = {
     "a record ends between transactions": [
         (keeping, "_complete_through", "(b.position, *(event.position for event in b.events))", "[b.position]")
     ],
+    "a slice begins where the rows are complete": [
+        (
+            running,
+            "_fold",
+            "low = replace(run, epoch=kept.epoch), kept.end.position",
+            "low = replace(run, epoch=kept.epoch), position",
+        )
+    ],
+    "a row that a writer changed while it was rebuilt is folded": [(keeping, "catch_up", "if each}", "}")],
     "a fold takes what was withheld itself": [(keeping, "_without_fold", "due.withheld or", "")],
     "a fold takes deletes itself": [
         (keeping, "_without_fold", "or any(batch.delete is not None for batch in due.fresh)", ""),
@@ -230,6 +250,7 @@ OF_THE_WORLD = {
     "a fold takes withheld events of every position": "due-low",
     "a fill names keys of deletes too": "fill-visible",
     "the numbers of fills rise": "fill-random",
+    "a slice ends where a transaction does": "ends-anywhere",
 }
 """Rules that the log keeps, by what the world calls them."""
 

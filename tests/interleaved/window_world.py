@@ -214,19 +214,32 @@ class World:
     def listed(self, through: SourceThrough) -> list[Sourced]:
         return [each for each in self.source[: through.listed] if each.event.known_at <= through.known_at]
 
+    def log_ends(self, request: asks.LogEnds) -> list[int]:
+        """Some of the positions at which transactions end."""
+        inside = [each.position for each in self.log if request.after < each.position < request.through]
+        if self.bad == "ends-anywhere":
+            inside = list(range(request.after + 1, request.through))
+        return [*sorted(self.r.sample(inside, min(len(inside), self.r.choice([0, 0, 1, 2, 5])))), request.through]
+
+    def behind(self, request: asks.Behind) -> set[bytes]:
+        return set(self.slice(asks.Slice(*request))) if self.r.random() < 0.3 else set()
+
     def slice(self, request: asks.Slice) -> dict[bytes, asks.Due]:
         due: dict[bytes, asks.Due] = {}
         for key, batch in [(key, batch) for each in self.log for key, batch in each.batches.items()]:
-            if request.after < batch.position <= request.through:
-                # the log's rows are taken by their own positions, so that a range may begin within a batch
-                events = [event for event in batch.events if event.position > request.after]
+            if request.keys is not None and key not in request.keys:
+                continue
+            # the log's rows are taken by their own positions, so that a range may begin within a batch
+            events = [event for event in batch.events if request.after < event.position <= request.through]
+            if batch.delete is not None and request.after < batch.position <= request.through:
                 fresh = due.setdefault(key, asks.Due()).fresh
-                if batch.delete is not None:
-                    # of several deletes the greatest position and D are one
-                    through = max(batch.delete, *(each.delete or NEVER for each in fresh), NEVER)
-                    fresh[:] = [each for each in fresh if each.delete is None]
-                    batch = batch._replace(delete=through)
-                fresh.append(batch._replace(events=events))
+                # of several deletes the greatest position and D are one
+                through = max(batch.delete, *(each.delete or NEVER for each in fresh), NEVER)
+                fresh[:] = [each for each in fresh if each.delete is None]
+                fresh.append(batch._replace(delete=through))
+            elif events:
+                fresh = due.setdefault(key, asks.Due()).fresh
+                fresh.append(batch._replace(position=events[-1].position, events=events))
             if batch.position > request.through or (self.bad == "due-low" and batch.position <= request.after):
                 continue
             after = max(request.since, batch.arrival + TOLERANCE)
@@ -269,8 +282,12 @@ class World:
                 return asks.End(self.position, self.clock)
             case asks.Batches(keys, after, through):
                 return {key: self.batches(key, after, through) for key in keys}
+            case asks.LogEnds():
+                return self.log_ends(request)
             case asks.Slice():
                 return self.slice(request)
+            case asks.Behind():
+                return self.behind(request)
             case asks.Number():
                 return self.r.randrange(1, 2 * self.clock) if self.bad == "fill-random" else self.tick()
             case asks.Restored():

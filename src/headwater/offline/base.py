@@ -242,6 +242,8 @@ class EventsRequest:
         known_until: rows known later than this instant (microseconds) are left out; None: none are.
         known_after: rows known at this instant (microseconds) or before are left out; None: none are.
         keys_alone: whether the keys of these rows are given instead, each once.
+        transactions_alone: whether their transactions are given instead, of rows of the log alone: `__position`, the
+            last of each, ascending, and `__rows`, how many of the rows it has.
     """
 
     view: ViewInput
@@ -251,6 +253,7 @@ class EventsRequest:
     known_until: int | None = None
     known_after: int | None = None
     keys_alone: bool = False
+    transactions_alone: bool = False
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from headwater.clock import duration_micros
 from headwater.compute.context import StoreContext
@@ -11,6 +11,8 @@ from headwater.compute.windows import requests as asks
 from headwater.compute.windows.history import WindowHistory
 from headwater.compute.windows.putting import AT_ONCE
 from headwater.compute.windows.statements import Statements
+from headwater.deferred import deferred
+from headwater.forks import lazy
 from headwater.online.base import Change
 from headwater.online.meta import (
     fill_record_key,
@@ -30,6 +32,13 @@ from headwater.online.rows.windows.record import FillRecord, decode_record, enco
 from headwater.online.rows.windows.row import WindowRow
 from headwater.planning.resolve import ResolvedView
 from headwater.planning.watermark import Watermark
+
+if TYPE_CHECKING:
+    from headwater.compute.windows import log_slices
+    from headwater.compute.windows.log_slices import LogSlices
+else:
+    # what a process that only writes never needs
+    log_slices = deferred("headwater.compute.windows.log_slices")
 
 T = TypeVar("T")
 
@@ -109,8 +118,12 @@ class Driver:
                 return self._end()
             case asks.Batches(keys, after, through):
                 return self.history.batches(keys, after, through)
+            case asks.Behind():
+                return self.slices.behind(request)
+            case asks.LogEnds():
+                return self.slices.ends(request)
             case asks.Slice():
-                return self.history.due(request, self.version.tolerance)
+                return self.slices.due(request)
             case asks.Number():
                 return self.context.log.take_number()
             case asks.Restored():
@@ -131,6 +144,11 @@ class Driver:
             case asks.HoldsLease(number):
                 return number_of(self.context.online.multi_get([self._run])[0]) <= number
         raise AssertionError(request)
+
+    @lazy
+    def slices(self) -> LogSlices:
+        """What folds take of the log."""
+        return log_slices.LogSlices(self.history, self.context.engine.budget, self.version.tolerance)
 
     def _end(self) -> asks.End:
         start = self.context.log.begin_run()

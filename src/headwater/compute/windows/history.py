@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
-from headwater.clock import MIN_MICROS
 from headwater.compute.context import StoreContext
 from headwater.compute.inputs import with_log
 from headwater.compute.windows.putting import AT_ONCE
-from headwater.compute.windows.requests import Batch, Due, Rebuild, Slice, Version
+from headwater.compute.windows.requests import Batch, Rebuild, Version
 from headwater.compute.windows.statements import ByKey, Statements
 from headwater.deferred import deferred
 from headwater.errors import FormatError
 from headwater.forks import lazy
 from headwater.observer import Progress
 from headwater.offline.base import POSITION, THROUGH, EventsRequest, SourceScope
+from headwater.offline.log.parts import between_positions
 from headwater.online.rows.windows.record import FillRecord, SourceThrough
 from headwater.online.rows.windows.row import WindowRow
 from headwater.planning.resolve import ResolvedView
@@ -70,44 +70,18 @@ class WindowHistory:
 
     def batches(self, keys: Sequence[bytes], after: int, through: int) -> ByKey:
         """The batches of keys at positions in (after, through], ascending."""
-        table = self._key_table(keys)
-        found = self.statements.log(self._events(through, keys=table, source=None, log=(after, through)))
+        table = self.key_table(keys)
+        found = self.statements.log(self.events(through, keys=table, source=None, log=(after, through)))
         wanted = set(keys)
-        for key, delete in self._deletes(after, through, wanted):
+        for key, delete in self.deletes(after, through, wanted):
             found.setdefault(key, []).append(delete)
         return {key: sorted(mine, key=_position) for key, mine in found.items()}
 
-    def due(self, asked: Slice, tolerance: int) -> Mapping[bytes, Due]:
-        """What a fold takes, by key."""
-        fresh = self.statements.log(self._events(asked.through, source=None, log=(asked.after, asked.through)))
-        due = {key: Due(batches) for key, batches in fresh.items()}
-        for key, delete in self._deletes(asked.after, asked.through):
-            due.setdefault(key, Due()).fresh.append(delete)
-        for each in due.values():
-            each.fresh.sort(key=_position)
-        if asked.until > asked.since:
-            for key, batches in self._withheld(asked, tolerance).items():
-                due.setdefault(key, Due()).withheld = batches
-        return due
+    def log_rows(self, after: int = 0) -> int:
+        """How many rows the view's log has after a position, about."""
+        return self._context.log.rows_after(self.view.name, after)
 
-    def _withheld(self, asked: Slice, tolerance: int) -> ByKey:
-        """Whole batches with events that were known in the range, and were withheld before."""
-        after = None if asked.since == MIN_MICROS else asked.since
-        known: dict[str, Any] = {"known_after": after, "known_until": asked.until}
-        rows = self._events(asked.through, source=None, log=(0, asked.through), counted=False, **known)
-
-        def is_late(batch: Batch) -> bool:
-            after = max(asked.since, batch.arrival + tolerance)
-            return any(after < event.known_at <= asked.until for event in batch.events)
-
-        late = {key for key, mine in self.statements.log(rows).items() if any(map(is_late, mine))}
-        if not late:
-            return {}
-        # a batch goes by its last row, which may have been known long since
-        whole = self.batches(sorted(late), 0, asked.through)
-        return {key: [batch for batch in mine if is_late(batch)] for key, mine in whole.items()}
-
-    def _deletes(self, after: int, through: int, wanted: set[bytes] | None = None) -> Iterator[tuple[bytes, Batch]]:
+    def deletes(self, after: int, through: int, wanted: set[bytes] | None = None) -> Iterator[tuple[bytes, Batch]]:
         """(key, delete) of the tombstones in a range: of several of a key their greatest P and D are one."""
         for key, (position, d) in self._tombstones(after, through).items():
             if wanted is None or key in wanted:
@@ -170,20 +144,20 @@ class WindowHistory:
         if scope is None:
             return set()
         until = self._listing.through.known_at
-        return self._keys_in(self._events(0, source=scope, log=None, known_until=until, counted=False, keys_alone=True))
+        return self.keys_in(self.events(0, source=scope, log=None, known_until=until, counted=False, keys_alone=True))
 
     def named(self, through: int) -> set[bytes]:
         """The keys that the source, or the log up to a position, names, by an event or a delete."""
-        scope = SourceScope() if self._listing is not None and self._listing.has_source else None
-        keys = self._keys_in(self._events(through, source=scope, log=(0, through), counted=False, keys_alone=True))
-        return keys | {key for key, _ in self._deletes(0, through)}
+        scope = SourceScope() if self.has_source else None
+        keys = self.keys_in(self.events(through, source=scope, log=(0, through), counted=False, keys_alone=True))
+        return keys | {key for key, _ in self.deletes(0, through)}
 
     # both
 
     def parts(self, keys: AbstractSet[bytes] | None, source: SourceThrough, through: int) -> Iterator[list[bytes]]:
         """As `Parts` asks: history is read once, and what a part has of it is held while that is worked on."""
-        left = {key for key, _ in self._deletes(0, through)} if keys is None else set(keys)
-        table = None if keys is None else self._key_table(sorted(keys))
+        left = {key for key, _ in self.deletes(0, through)} if keys is None else set(keys)
+        table = None if keys is None else self.key_table(sorted(keys))
         log = bool(self._context.log.slice(self.view.name, self.view.log_keys, through).parts)
         folder, budget = TempFolder(), self._context.engine.budget
         given = self._rows_of(table, source, through)
@@ -211,17 +185,17 @@ class WindowHistory:
         if part is not None and part.keys.issuperset(request.keys):
             rows = part.rows
             if through > part.through:
-                events = self._events(
-                    through, keys=self._key_table(request.keys), source=None, log=(part.through, through)
+                events = self.events(
+                    through, keys=self.key_table(request.keys), source=None, log=(part.through, through)
                 )
                 rows = self._rebuilder.keyed(
                     pa.concat_tables([rows.rows, self._rebuilder.rows.table(events)], promote_options="default")
                 )
         else:
-            given = self._rows_of(self._key_table(request.keys), request.source, through)
+            given = self._rows_of(self.key_table(request.keys), request.source, through)
             rows = self._rebuilder.keyed(self._rebuilder.rows.table(given))
         deletes: dict[bytes, tuple[int, int]] = {}
-        for key, delete in self._deletes(0, through, set(request.keys)):
+        for key, delete in self.deletes(0, through, set(request.keys)):
             assert delete.delete is not None
             position, d = deletes.get(key, (0, delete.delete))
             deletes[key] = max(position, delete.position), max(d, delete.delete)
@@ -230,15 +204,15 @@ class WindowHistory:
 
     def _rows_of(self, keys: pa.Table | None, source: SourceThrough, through: int) -> Iterator[pa.RecordBatch]:
         """The rows of keys in the listing, and in the log up to a position; `keys` None: of all."""
-        if self._listing is not None and self._listing.has_source:
-            yield from self._events(0, keys=keys, source=SourceScope(), log=None, known_until=source.known_at)
-        yield from self._events(through, keys=keys, source=None, log=(0, through))
+        if self.has_source:
+            yield from self.events(0, keys=keys, source=SourceScope(), log=None, known_until=source.known_at)
+        yield from self.events(through, keys=keys, source=None, log=(0, through))
 
     @lazy
     def _rebuilder(self) -> Any:
         return rebuilding.Rebuilder(self.statements)
 
-    def _events(
+    def events(
         self,
         through: int,
         *,
@@ -249,11 +223,16 @@ class WindowHistory:
         known_until: int | None = None,
         counted: bool = True,
         keys_alone: bool = False,
+        transactions_alone: bool = False,
     ) -> Iterator[pa.RecordBatch]:
         """Rows that are events; not counted where they only say which keys are to be looked at."""
         if log is not None and log[0] >= log[1] and source is None:
             return
         part = self._context.log.slice(self.view.name, self.view.log_keys, through if log is not None else 0)
+        if log is not None:
+            # what folds take is in few of many files
+            near = [between_positions(each, *log) for each in part.parts]
+            part = replace(part, parts=tuple(each for each in near if each is not None))
         given = with_log(self._context, self.view, part)
         if source is None:
             given = replace(given, source=None)
@@ -261,15 +240,21 @@ class WindowHistory:
             source = None
         if source is None and (log is None or given.log is None or not given.log.parts):
             return
-        request = EventsRequest(given, keys, source, log, known_until, known_after, keys_alone)
+        request = EventsRequest(given, keys, source, log, known_until, known_after, keys_alone, transactions_alone)
         for batch in self._context.engine.events(request):
             self.rows += batch.num_rows if counted else 0
             yield batch
 
-    def _keys_in(self, batches: Iterator[pa.RecordBatch]) -> set[bytes]:
+    @property
+    def has_source(self) -> bool:
+        """Whether there is a source beside the log."""
+        return self._listing is not None and self._listing.has_source
+
+    def keys_in(self, batches: Iterable[pa.RecordBatch]) -> set[bytes]:
+        """The stored keys of rows."""
         return {key for batch in batches for key in self.statements.stored_keys(batch) if key is not None}
 
-    def _key_table(self, keys: Sequence[bytes]) -> pa.Table | None:
+    def key_table(self, keys: Sequence[bytes]) -> pa.Table | None:
         """Stored keys as join keys by name; None of a global view, which has one key."""
         if not self.view.keys:
             return None

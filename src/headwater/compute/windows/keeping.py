@@ -101,6 +101,25 @@ def keep(
     return Kept(run.epoch, run.end._replace(position=low))
 
 
+def catch_up(version: Version, run: Run, keys: AbstractSet[bytes]) -> Work[set[bytes] | None]:
+    """Rebuild keys that can be folded as well: those whose rows writers change meanwhile stay as they are.
+
+    Returns:
+        Those that have all that there is up to the run's end; None: another run or fill has gone further.
+    """
+    done = set[bytes]()
+    parts: Iterator[Sequence[bytes]] = (yield Parts(keys, run.source, run.end.position)) if keys else iter(())
+    for mine in parts:
+        snapshot: Snapshot = yield Read(mine)
+        if any(_is_later(run, row) for row in snapshot.rows.values()):
+            return None
+        made: Mapping[bytes, WindowRow] = yield from _rebuilt(version, run, mine)
+        swaps = _swaps(mine, snapshot.rows, made, run.epoch)
+        swapped: Sequence[bool] = yield SwapAll(swaps)
+        done |= {swap.key for swap, each in zip(swaps, swapped, strict=True) if each}
+    return done
+
+
 def _keep(
     version: Version, run: Run, keys: Sequence[bytes], due: Mapping[bytes, Due], whole: AbstractSet[bytes]
 ) -> Work[Kept | None]:
@@ -123,14 +142,8 @@ def _keep(
         made: dict[bytes, WindowRow] = yield from _folded(version, run, rows, due, set(waiting) - redo)
         redo |= {key for key, new in made.items() if new.rebuild}
         made |= yield from _rebuilt(version, run, sorted(redo))
-        swaps = []
-        before = [0 if (row := rows[key]) is None else row.sequence for key in waiting]
-        for key, sequence, after in zip(waiting, before, next_sequences(before), strict=True):
-            new = made[key]
-            if rows[key] is None and key in run.unnamed and holds_nothing(new):
-                continue
-            new.sequence = after
-            swaps.append(Swap(key, sequence, new, epoch))
+        begun = [k for k in waiting if rows[k] is not None or k not in run.unnamed or not holds_nothing(made[k])]
+        swaps = _swaps(begun, rows, made, epoch)
         done: Sequence[bool] = (yield SwapAll(swaps)) if swaps else []
         waiting = [swap.key for swap, each in zip(swaps, done, strict=True) if not each]
         if waiting:
@@ -141,6 +154,16 @@ def _keep(
             epoch, moved = narrow
             waiting = [key for key in waiting if key not in moved]
     return Kept(epoch, run.end._replace(position=low))
+
+
+def _swaps(keys: Sequence[bytes], rows: Rows, made: Mapping[bytes, WindowRow], epoch: Any) -> list[Swap]:
+    """Replace the rows of keys, as they were read, by others."""
+    before = [0 if (row := rows[key]) is None else row.sequence for key in keys]
+    swaps = []
+    for key, sequence, after in zip(keys, before, next_sequences(before), strict=True):
+        made[key].sequence = after
+        swaps.append(Swap(key, sequence, made[key], epoch))
+    return swaps
 
 
 def _is_later(run: Run, row: WindowRow | DamagedRow | None) -> bool:

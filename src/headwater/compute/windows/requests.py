@@ -176,12 +176,37 @@ class Batches(NamedTuple):
     through: int
 
 
+class LogEnds(NamedTuple):
+    """Where a fold may stop between two positions of the log, so that what it takes at once is not too much.
+
+    Answer: positions in (after, through], ascending, at each of which a transaction ends; the last is `through`.
+    """
+
+    after: int
+    through: int
+
+
 class Slice(NamedTuple):
     """What a fold takes of the log. Answer: key → `Due`.
 
     Attributes:
         after, through: batches at positions in (after, through] ...
         since, until: ... and of all up to `through` those with withheld events known in (since, until].
+        keys: of these alone; None: of all.
+    """
+
+    after: int
+    through: int
+    since: int
+    until: int
+    keys: AbstractSet[bytes] | None = None
+
+
+class Behind(NamedTuple):
+    """Whether a fold would take so much that its keys are rather rebuilt. Answer: all its keys, or none.
+
+    Attributes:
+        after, through, since, until: as of `Slice`.
     """
 
     after: int

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from typing import Any, NamedTuple
 
-from headwater.compute.windows.keeping import Kept, Run, keep
+from headwater.compute.windows.keeping import Kept, Run, catch_up, keep
 from headwater.compute.windows.requests import (
+    Behind,
     Due,
     End,
     HoldsLease,
     LogEnd,
+    LogEnds,
     Look,
     Named,
     Number,
@@ -58,7 +62,6 @@ def run(version: Version, *, source: bool = True, force: Iterable[bytes] = (), w
         view: View = yield Look(record.source_through)
         if not (yield HoldsLease(number)):
             return None
-        due: Mapping[bytes, Due] = yield _slice(record, view.end)
         redo, unnamed = set(force), set[bytes]()
         if redo or whole:
             named: set[bytes] = yield Named(view.source, view.end.position)
@@ -67,13 +70,57 @@ def run(version: Version, *, source: bool = True, force: Iterable[bytes] = (), w
         if source:
             redo |= yield SourceKeys(view.source, record.source_through)
         mine = Run(number, record.newest, snapshot.epoch, record, view.source, view.end, unnamed)
-        kept: Kept | None = yield from keep(version, mine, due, redo)
+        kept: Kept | None = yield from _fold(version, mine, redo, record_slices=True)
         if kept is not None:
             taken = view.source if source else None
             closes = _closing(record, kept.end, taken)
             if (yield from change_record(kept.epoch, closes)):
                 return kept.end
     return None
+
+
+def _fold(
+    version: Version, run: Run, whole: AbstractSet[bytes] = frozenset(), *, record_slices: bool = False
+) -> Work[Kept | None]:
+    """Rebuild keys, and fold the others slice by slice.
+
+    A slice ends where a transaction does. Withheld events are of the last one: the record says of all rows up to when
+    they were taken.
+
+    Args:
+        version: the version.
+        run: the run.
+        whole: the keys to rebuild.
+        record_slices: whether the record says after each slice how far the rows are complete.
+
+    Returns:
+        As `keep`.
+    """
+    record, end = run.record, run.end
+    # before anything is said of the positions that they lack
+    kept: Kept | None = yield from keep(version, run, {}, whole)
+    if kept is None:
+        return None
+    run = replace(run, epoch=kept.epoch)
+    behind: AbstractSet[bytes] = yield Behind(record.low, end.position, record.known_through, end.clock)
+    caught_up: set[bytes] | None = yield from catch_up(version, run, behind - whole)
+    if caught_up is None:
+        return None
+    done, low, ends = whole | caught_up, record.low, [end.position]
+    left = behind - done if behind else None
+    if left is None or left:
+        ends = yield LogEnds(low, end.position)
+    for position in ends:
+        upto = end if position == end.position else End(position, record.known_through)
+        due: Mapping[bytes, Due] = yield Slice(low, position, record.known_through, upto.clock, left)
+        mine = {key: each for key, each in due.items() if key not in done}
+        kept = yield from keep(version, replace(run, end=upto), mine)
+        if kept is None:
+            return None
+        run, low = replace(run, epoch=kept.epoch), kept.end.position
+        if record_slices and upto is not end and not (yield from change_record(run.epoch, _closing(record, kept.end))):
+            return None
+    return kept
 
 
 def rebuild(version: Version, keys: Iterable[bytes]) -> Work[End | None]:
@@ -96,7 +143,9 @@ def rebuild(version: Version, keys: Iterable[bytes]) -> Work[End | None]:
     return None if (yield from keep(version, mine, {}, redo)) is None else view.end
 
 
-def _closing(record: FillRecord, end: End, source: Any) -> Callable[[FillRecord | None], FillRecord | None]:
+def _closing(
+    record: FillRecord, end: End, source: SourceThrough | None = None
+) -> Callable[[FillRecord | None], FillRecord | None]:
     def close(now: FillRecord | None) -> FillRecord | None:
         """The record where no other fill was completed meanwhile."""
         same = now is not None and now.fill == record.fill
@@ -109,10 +158,6 @@ def _from_before_a_restore(record: FillRecord) -> Work[bool]:
     """Whether the version was filled from a log that is not the registry's any more."""
     restored: int = yield Restored()
     return record.fill <= restored
-
-
-def _slice(record: FillRecord, end: End) -> Slice:
-    return Slice(record.low, end.position, record.known_through, end.clock)
 
 
 class _Fill(NamedTuple):
@@ -193,8 +238,7 @@ def _make_rows(version: Version, begun: _Fill) -> Work[Kept | None]:
     if made is None:
         return None
     end: End = yield LogEnd()
-    due: Mapping[bytes, Due] = yield _slice(begun.start, end)
-    return (yield from keep(version, begun.part(made.epoch, end), due))
+    return (yield from _fold(version, begun.part(made.epoch, end)))
 
 
 def _completing(begun: _Fill, end: End) -> Callable[[FillRecord | None], FillRecord | None]:

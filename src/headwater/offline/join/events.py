@@ -12,7 +12,7 @@ from sqlglot import exp
 from headwater.definitions.feature import Feature
 from headwater.offline.base import EventsRequest, ViewInput
 from headwater.offline.join.keys import key_table
-from headwater.offline.join.relations import Tree, column, key_form, number, table_named
+from headwater.offline.join.relations import BIGINT, Tree, column, key_form, number, table_named
 from headwater.offline.join.workspace import Workspace
 from headwater.planning.windows.events import event_columns
 
@@ -60,6 +60,9 @@ def run_events(request: EventsRequest, workspace: Callable[[str], Workspace]) ->
             for batch in space.stream(each.distinct(), schema, _ROWS):
                 yield _keys(batch, plain)
             return
+        if request.transactions_alone:
+            yield from _transactions(space, query)
+            return
         fixed = [("event", pa.int64()), ("created", pa.int64()), ("origin", pa.int8()), ("position", pa.int64())]
         values = [(f"f{i}", f.dtype.arrow) for i, f in enumerate(columns)]
         ids = [("arrival", pa.int64()), ("event_id", rows.types.get("event_id", pa.string()))]
@@ -68,12 +71,24 @@ def run_events(request: EventsRequest, workspace: Callable[[str], Workspace]) ->
             yield _shaped(batch, plain, columns)
 
 
+def _transactions(space: Workspace, rows: exp.Select) -> Iterator[pa.RecordBatch]:
+    """The last position of each arrival, and its rows: arrivals of window views are of one transaction each."""
+    last = exp.Max(this=column("position", "r"))
+    count = exp.cast(exp.Count(this=exp.Star()), BIGINT)
+    each = rows.select(last.as_("position"), count.as_("rows"), append=False)
+    schema = pa.schema([("position", pa.int64()), ("rows", pa.int64())])
+    ordered = each.group_by(column("arrival", "r")).order_by(last.copy())
+    for batch in space.stream(ordered, schema, _ROWS):
+        yield batch.rename_columns(["__position", "__rows"])
+
+
 def _conditions(request: EventsRequest) -> Iterator[Tree]:
     position, from_log = column("position", "r"), column("origin", "r").eq(number(1))
     if request.log is not None:
         after, until = request.log
         inside = exp.and_(position > number(after), position.copy() <= number(until))
-        yield exp.or_(exp.Not(this=from_log), inside)
+        # of the log alone one that leaves parts of files unread
+        yield inside if request.source is None else exp.or_(exp.Not(this=from_log), inside)
     known = exp.Greatest(this=column("event", "r"), expressions=[column("created", "r")])
     if request.known_until is not None:
         yield known <= number(request.known_until)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +72,17 @@ def table_part(table: pa.Table) -> LogPart:
     """Rows in memory as a part."""
     schema = _users_columns(table.schema)
     return LogPart(as_columns(schema), table, schema=schema)
+
+
+def between_positions(part: LogPart, after: int, through: int) -> LogPart | None:
+    """A part without the files that have no row with after < position ≤ through; None: it has no other."""
+    if part.table is not None:
+        return part
+    some = [i for i, (first, last, _) in enumerate(part.spans) if last > after and first <= through]
+    if len(some) == len(part.files):
+        return part
+    files, spans = tuple(part.files[i] for i in some), tuple(part.spans[i] for i in some)
+    return replace(part, files=files, spans=spans) if some else None
 
 
 def rows_after(part: LogPart, position: int) -> int:
