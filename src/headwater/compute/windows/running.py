@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -106,8 +106,9 @@ def _fold(
     caught_up: set[bytes] | None = yield from catch_up(version, run, behind - whole)
     if caught_up is None:
         return None
-    done, low, ends = whole | caught_up, record.low, [end.position]
+    done, low = whole | caught_up, record.low
     left = behind - done if behind else None
+    ends: Sequence[int] = ()
     if left is None or left:
         ends = yield LogEnds(low, end.position)
     for position in ends:
