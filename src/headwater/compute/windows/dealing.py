@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from headwater.compute.windows.large_keys import LargeKey
 from headwater.compute.windows.statements import ARRIVAL, CREATED, EVENT, EVENT_ID, ORIGIN, POSITION
 from headwater.offline.windows.dealt import Dealt, groups_of_parts
 from headwater.offline.windows.key_numbers import parts_of_keys
@@ -18,6 +20,10 @@ from headwater.planning.windows.events import event_columns
 ID, HAS_ID = "__id", "__has_id"
 PART = 24 << 20
 """Bytes of the rows of keys that are rebuilt together at most, unless one key alone has more."""
+_PIECES = 4
+"""So many pieces of a key of too many rows take what a part does: aggregates of one beside those of the others."""
+_LEVELS = 8
+"""How often parts are divided, each time by eight bits of the digests of keys."""
 _WORKING = 8
 """The share of the budget that these are: to be rebuilt they take some times as much."""
 
@@ -76,8 +82,8 @@ class EventRows:
 
     def parts(
         self, batches: Iterable[pa.RecordBatch], folder: Path, budget: int, *, log: bool
-    ) -> Iterator[tuple[pa.Table, int, int]]:
-        """The rows part by part, each with whole keys.
+    ) -> Iterator[tuple[pa.Table | LargeKey, int, int]]:
+        """The rows part by part, each with whole keys; a key of too many rows is a part that is not held in memory.
 
         Args:
             batches: as `OfflineEngine.events` gives them.
@@ -96,11 +102,48 @@ class EventRows:
             dealt.finish()
             total = sum(dealt.bytes)
             for numbers in groups_of_parts(dealt.bytes, min(PART, budget // _WORKING)):
-                rows = dealt.take(numbers)
-                if rows.num_rows:
+                for rows in self._taken(dealt, numbers, folder, budget):
                     yield rows, sum(dealt.bytes[: numbers.stop]), total
         finally:
             dealt.close()
+
+    def _taken(
+        self, dealt: Dealt, numbers: range, folder: Path, budget: int, level: int = 1
+    ) -> Iterator[pa.Table | LargeKey]:
+        """The rows of some parts; one that is too large is divided by more bits of the digests of keys."""
+        most, number = min(PART, budget // _WORKING), numbers.start
+        size = sum(dealt.bytes[numbers.start : numbers.stop])
+        if size <= most or level == _LEVELS:
+            rows = dealt.take(numbers)
+            if rows.num_rows:
+                yield rows
+            return
+        if self._is_one_key(dealt.batches(number)):
+            large = LargeKey(lambda: dealt.batches(number), size, most // _PIECES, folder, budget // _PIECES)
+            dealt.drop(number)
+            try:
+                yield large
+            finally:
+                large.close()
+            return
+        inner = Dealt(dealt.schema, folder, budget // _PIECES)
+        try:
+            for batch in dealt.batches(number):
+                inner.add(batch, parts_of_keys(batch, self.keys, level))
+            inner.finish()
+            dealt.drop(number)
+            for some in groups_of_parts(inner.bytes, most):
+                yield from self._taken(inner, some, folder, budget, level + 1)
+        finally:
+            inner.close()
+
+    def _is_one_key(self, batches: Iterable[pa.RecordBatch]) -> bool:
+        first: dict[str, pa.Scalar] = {}
+        for batch in batches:
+            first = first or {name: batch.column(name)[0] for name in self.keys}
+            if not all(pc.all(pc.equal(batch.column(name), each)).as_py() for name, each in first.items()):
+                return False
+        return True
 
 
 def _ids(batch: pa.RecordBatch) -> tuple[pa.Array, pa.Array]:

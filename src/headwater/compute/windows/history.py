@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 
@@ -27,6 +27,7 @@ from headwater.scratch import TempFolder
 
 if TYPE_CHECKING:
     from headwater.compute.windows import rebuilding
+    from headwater.compute.windows.large_keys import LargeKey
     from headwater.compute.windows.listing import SourceListing
 else:
     # what a process that only writes never needs
@@ -44,7 +45,7 @@ class _Part(NamedTuple):
 
     keys: frozenset[bytes]
     through: int
-    rows: rebuilding.Keyed
+    rows: rebuilding.Keyed | LargeKey
 
 
 class WindowHistory:
@@ -182,25 +183,30 @@ class WindowHistory:
     def rebuilt(self, version: Version, request: Rebuild) -> dict[bytes, WindowRow]:
         """As `Rebuild` asks."""
         part, through = self._part, request.end.position
-        if part is not None and part.keys.issuperset(request.keys):
-            rows = part.rows
-            if through > part.through:
-                events = self.events(
-                    through, keys=self.key_table(request.keys), source=None, log=(part.through, through)
-                )
-                rows = self._rebuilder.keyed(
-                    pa.concat_tables([rows.rows, self._rebuilder.rows.table(events)], promote_options="default")
-                )
-        else:
+        deletes = self._greatest_deletes(through, request.keys)
+        if part is None or not part.keys.issuperset(request.keys):
             given = self._rows_of(self.key_table(request.keys), request.source, through)
             rows = self._rebuilder.keyed(self._rebuilder.rows.table(given))
+            return self._rebuilder.rebuilt(version, request, rows, deletes)
+        more = None
+        if through > part.through:
+            events = self.events(through, keys=self.key_table(request.keys), source=None, log=(part.through, through))
+            more = self._rebuilder.rows.table(events)
+        if not isinstance(part.rows, rebuilding.Keyed):
+            return self._rebuilder.rebuilt_in_pieces(version, request, part.rows, more, deletes)
+        rows = part.rows
+        if more is not None:
+            rows = self._rebuilder.keyed(pa.concat_tables([rows.rows, more], promote_options="default"))
+        return self._rebuilder.rebuilt(version, request, rows, deletes)
+
+    def _greatest_deletes(self, through: int, keys: Sequence[bytes]) -> dict[bytes, tuple[int, int]]:
+        """The greatest P and D of the keys that have any."""
         deletes: dict[bytes, tuple[int, int]] = {}
-        for key, delete in self.deletes(0, through, set(request.keys)):
+        for key, delete in self.deletes(0, through, set(keys)):
             assert delete.delete is not None
             position, d = deletes.get(key, (0, delete.delete))
             deletes[key] = max(position, delete.position), max(d, delete.delete)
-        made: dict[bytes, WindowRow] = self._rebuilder.rebuilt(version, request, rows, deletes)
-        return made
+        return deletes
 
     def _rows_of(self, keys: pa.Table | None, source: SourceThrough, through: int) -> Iterator[pa.RecordBatch]:
         """The rows of keys in the listing, and in the log up to a position; `keys` None: of all."""
@@ -209,7 +215,7 @@ class WindowHistory:
         yield from self.events(through, keys=keys, source=None, log=(0, through))
 
     @lazy
-    def _rebuilder(self) -> Any:
+    def _rebuilder(self) -> rebuilding.Rebuilder:
         return rebuilding.Rebuilder(self.statements)
 
     def events(

@@ -13,10 +13,12 @@ import numpy as np
 import pyarrow as pa
 
 from headwater.compute.windows.dealing import HAS_ID, ID, EventRows
+from headwater.compute.windows.large_keys import LargeKey
 from headwater.compute.windows.requests import Rebuild, Version
 from headwater.compute.windows.statements import ARRIVAL, CREATED, EVENT, ORIGIN, POSITION, Statements
 from headwater.offline.windows.key_numbers import numbered
 from headwater.online.rows.windows.building.rows import put_events
+from headwater.online.rows.windows.merged_rows import merge_rows
 from headwater.online.rows.windows.row import NEVER, WindowRow
 from headwater.planning.windows import statements as arrays
 from headwater.planning.windows.columns import Column
@@ -100,8 +102,11 @@ class Rebuilder:
         stored = self._statements.stored_keys(keys)
         return numbers, [key for key in stored if key is not None]
 
-    def divided(self, rows: pa.Table) -> Iterator[tuple[list[bytes], Keyed]]:
+    def divided(self, rows: pa.Table | LargeKey) -> Iterator[tuple[list[bytes], Keyed | LargeKey]]:
         """The rows of no more keys than are rebuilt together, with these keys, ascending."""
+        if isinstance(rows, LargeKey):
+            yield self.numbered(rows.first)[1], rows
+            return
         numbers, stored = self.numbered(rows)
         if len(stored) <= MOST_KEYS:
             yield sorted(stored), Keyed(rows, numbers, stored)
@@ -118,6 +123,31 @@ class Rebuilder:
     def keyed(self, rows: pa.Table) -> Keyed:
         """Rows with their keys."""
         return Keyed(rows, *self.numbered(rows))
+
+    def rebuilt_in_pieces(
+        self,
+        version: Version,
+        request: Rebuild,
+        given: LargeKey,
+        more: pa.Table | None,
+        deletes: Mapping[bytes, tuple[int, int]],
+    ) -> dict[bytes, WindowRow]:
+        """As `rebuilt` of a key that is not held in memory.
+
+        Args:
+            version: the version.
+            request: of this key alone.
+            given: its rows.
+            more: those that came later.
+            deletes: as `rebuilt_rows` takes them.
+        """
+        (key,) = request.keys
+        row: WindowRow | None = None
+        for piece in given.pieces(more):
+            own = self.rebuilt(version, request, self.keyed(piece), deletes)[key]
+            row = own if row is None else merge_rows(version.layout, (row, own), version.tolerance)
+        assert row is not None
+        return {key: row}
 
     def rebuilt(
         self, version: Version, request: Rebuild, given: Keyed, deletes: Mapping[bytes, tuple[int, int]]

@@ -94,6 +94,23 @@ class Dealt:
         for step in self._steps:
             step.batches.clear()
 
+    def batches(self, number: int) -> Iterator[pa.RecordBatch]:
+        """The rows of a part, which stay here."""
+        if self._files[number] is not None:
+            with pa.OSFile(str(self._path(number))) as file:
+                yield from pa.ipc.open_stream(file)
+        for step in self._steps:
+            yield from step.of_parts(range(number, number + 1))
+
+    def drop(self, number: int) -> None:
+        """Let go of the rows of a part, in place of `take`."""
+        if self._files[number] is not None:
+            self._path(number).unlink(missing_ok=True)
+            self._files[number] = None
+        for step in self._steps:
+            if step.parts.stop <= number + 1:
+                step.batches.clear()
+
     def take(self, numbers: range) -> pa.Table:
         """The rows of some parts, those of each in order; parts are taken in order, each once."""
         tables = []

@@ -210,19 +210,26 @@ def decode_rest(row: WindowRow, flags: int, data: bytes) -> int:
     if flags & LISTED:
         row.listed = frozenset(rest.rising(row.applied_through))
     if flags & IDS:
-        _take_ids(rest, row)
+        row.ids, row.ids_after = _take_ids(rest)
     return rest.at + -rest.at % 8
 
 
-def _take_ids(rest: Bytes, row: WindowRow) -> None:
-    row.ids_after = _U64.unpack(rest.take(8))[0] - _SIGN
+def unpack_ids(data: bytes) -> tuple[dict[int, MergedId], int]:
+    """The ids of a row that was made to be stored, and the newest event time that was dropped of them."""
+    return _take_ids(Bytes(data))
+
+
+def _take_ids(rest: Bytes) -> tuple[dict[int, MergedId], int]:
+    after = _U64.unpack(rest.take(8))[0] - _SIGN
+    ids: dict[int, MergedId] = {}
     event = position = 0
     for _ in range(rest.number()):
         name = _U64.unpack(rest.take(8))[0]
         event += rest.signed()
         known = event + rest.number()
         position += rest.signed()
-        row.ids[name] = MergedId(event, known, bool(rest.take(1)[0]), position)
+        ids[name] = MergedId(event, known, bool(rest.take(1)[0]), position)
+    return ids, after
 
 
 def row_problem(layout: WindowLayout, data: bytes) -> str:

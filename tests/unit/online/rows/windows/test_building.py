@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.definitions.aggregation import Aggregation
-from headwater.online.rows.windows import lists
+from headwater.online.rows.windows import lists, merged_rows
 from headwater.online.rows.windows.building import pieces
 from headwater.online.rows.windows.building.rows import put_events
-from headwater.online.rows.windows.codec import encode_row
+from headwater.online.rows.windows.codec import decode_row, encode_row
 from headwater.online.rows.windows.list_bytes import pack_list
+from headwater.online.rows.windows.merged_rows import merge_rows
+from headwater.online.rows.windows.reading import holds_from, read_row
 from headwater.online.rows.windows.row import WindowRow, blank_row, build_row
 from headwater.planning.windows.columns import Column
 from headwater.planning.windows.events import WindowEvent
@@ -124,6 +127,34 @@ def test_rows_made_at_once_are_those_made_event_by_event(data: st.DataObject, la
         assert_same(layout, row, one_by_one(layout, events), events)
 
 
+def in_pieces(layout: WindowLayout, events: list[WindowEvent], ends: list[int]) -> WindowRow:
+    """The row of a key from rows of the events between some times, the newest first."""
+    pieces: dict[int, list[WindowEvent]] = {}
+    for event in events:
+        pieces.setdefault(bisect_left(ends, event.event), []).append(event)
+    row: WindowRow | None = None
+    for number in sorted(pieces, reverse=True):
+        (own,) = built(layout, [pieces[number]])
+        row = own if row is None else merge_rows(layout, (row, own), TOLERANCE)
+    assert row is not None
+    return row
+
+
+ENDS = st.lists(st.integers(-300, 300), max_size=6).map(sorted)
+
+
+@given(st.data(), layouts(), ENDS)
+def test_rows_merged_of_pieces_are_those_made_event_by_event(
+    data: st.DataObject, layout: WindowLayout, ends: list[int]
+) -> None:
+    span = data.draw(st.sampled_from([6, 60, 600]))
+    events = list(map(event_of, data.draw(statements(span=span, ids=data.draw(st.booleans())))))
+    if events:
+        row, right = in_pieces(layout, events, ends), one_by_one(layout, events)
+        # as they are read back
+        assert_same(layout, *(decode_row(layout, encode_row(layout, each)) for each in (row, right)), events)
+
+
 @given(st.lists(statements(), min_size=1, max_size=3), st.data())
 def test_what_exceeds_a_bound_is_left_out_as_event_by_event(rows: list[list[Statement]], data: st.DataObject) -> None:
     made = []
@@ -143,5 +174,13 @@ def test_what_exceeds_a_bound_is_left_out_as_event_by_event(rows: list[list[Stat
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(lists, "MOST_BINS", 2)
         patched.setattr(pieces, "MOST_BINS", 2)
+        patched.setattr(merged_rows, "MOST_BINS", 2)
+        ends = data.draw(ENDS)
         for row, events in zip(built(layout, keys), keys, strict=True):
-            assert encode_row(layout, row) == encode_row(layout, one_by_one(layout, events))
+            right = one_by_one(layout, events)
+            assert encode_row(layout, row) == encode_row(layout, right)
+            if events:
+                merged = in_pieces(layout, events, ends)
+                for now in data.draw(st.lists(st.integers(0, 60))):
+                    at = holds_from(right) + now
+                    assert read_row(layout, merged, at) == read_row(layout, right, at)
