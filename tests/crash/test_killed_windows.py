@@ -207,6 +207,79 @@ def test_a_fill_that_is_killed_goes_on_where_it_was(folder: Path) -> None:
     w.online.close()
 
 
+SLICES = 12
+
+
+def fold(folder: str, told: Connection) -> None:
+    """A fold in slices of a transaction or two, slowly."""
+    small_slices()
+    w = WindowProject.again(Path(folder), online_of(Path(folder)), NOW)
+    online = w.store.context.online
+    swap = online.compare_and_put_all
+
+    def slowly(*args: Any, **options: Any) -> Any:
+        told.send(len(args[0]))
+        time.sleep(0.05)
+        return swap(*args, **options)
+
+    online.compare_and_put_all = slowly  # type: ignore[method-assign]
+    w.store.materialize()
+    told.send(None)
+
+
+def small_slices() -> None:
+    """Slices of some ten rows, which are folded whatever history has."""
+    from headwater.compute.windows import log_slices
+
+    log_slices._SOONER, log_slices._ROW = 0, 60 << 20
+
+
+def write_more(folder: str, told: Connection) -> None:
+    """What a writer puts while a run folds."""
+    w = WindowProject.again(Path(folder), online_of(Path(folder)), NOW)
+    for number in range(1_000, 1_020):
+        w.store.write("v", [{"k": KEYS[0], "at": NOW, "seen": NOW, "id": None, "n": number, "kind": "b"}])
+        time.sleep(0.03)
+    told.send(None)
+
+
+def test_a_run_that_is_killed_between_slices_goes_on_where_it_was(folder: Path) -> None:
+    w = WindowProject(folder, online_of(folder))
+    w.clock = NOW
+    ends = []
+    for i in range(SLICES):
+        # what writers that were killed left
+        rows = [
+            {
+                "k": r.choice(KEYS),
+                "at": NOW - r.randrange(200) * MINUTE,
+                "seen": NOW,
+                "id": None,
+                "n": 10 * i + j,
+                "kind": "a",
+            }
+            for j, r in enumerate([random.Random(i)] * 8)
+        ]
+        w.store.write("v", rows, to="offline")
+        ends.append(w.store.context.log.head_position())
+    with begun((fold, str(folder)), (write_more, str(folder))) as ((process, telling), (writer, _)):
+        for _ in range(SLICES // 2):
+            telling.recv()
+        process.kill()
+        process.join(60)
+        (record,) = fill_records(w.store.context, [("v", "1.0.0")]).values()
+        assert record is not None and record.low in ends[:-1]
+        assert w.problems() == []
+        writer.join(60)
+    w.clock += timedelta(seconds=30)
+    report = w.store.materialize()
+    # the slices of the first run are not read again
+    assert report.runs[0].rows < SLICES * 8 + 20
+    assert w.problems() == [] and w.check() == len(KEYS)
+    w.store.close()
+    w.online.close()
+
+
 def rebuilt_by(w: WindowProject) -> dict[bytes, int]:
     """Key → the number of the run that made its row."""
     view = w.view()

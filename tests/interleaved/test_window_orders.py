@@ -80,6 +80,18 @@ def record_of_another_epoch(w: World) -> None:
     read_twice(w, w.put(write(w, 2)), run, before)
 
 
+def record_read_first_is_of_another_epoch(w: World) -> None:
+    """A writer finds that it needs the epoch; the store goes back, with the record; it reads both again."""
+    before = len(w.ops)
+    write(w, 1)  # its writer is killed
+    finish(w.run())
+    late = w.put(write(w, 2))
+    for _ in range(3):
+        next(late)  # before it reads; the record is read; the row is, and it is to be read again
+    go_back(w, before)
+    finish(late)
+
+
 def folded_by_a_record_of_another_epoch(w: World) -> None:
     """The same, where the row is there and lists too many positions."""
     finish(w.put(write(w, 1)))
@@ -111,6 +123,7 @@ def add_to_source(w: World, number: int) -> None:
 ORDERS = {
     "a run that lost its lease ends": listed_by_a_run_that_lost_its_lease,
     "a row begins within the epoch of its record": record_of_another_epoch,
+    "a row that is begun goes by the record that was read within the epoch": record_read_first_is_of_another_epoch,
     "a single fold holds within the epoch of its record": folded_by_a_record_of_another_epoch,
 }
 

@@ -39,7 +39,7 @@ class LargeKey:
     def __init__(
         self, rows: Callable[[], Iterable[pa.RecordBatch]], size: int, piece: int, folder: Path, budget: int
     ) -> None:
-        count = min(_MOST_PIECES, max(1, -(-size // piece)))
+        count = min(_MOST_PIECES, max(1, size // max(1, piece)))
         # the last event time of each piece but the newest
         self._ends = np.unique(_quantiles(rows(), count))
         self.first: pa.Table = pa.Table.from_batches([next(iter(rows())).slice(0, 1)])

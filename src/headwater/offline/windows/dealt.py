@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 PARTS = 256
 """A power of two."""
 _STEPS = 8
+_SMALL, _MESSAGE = 1_024, 65_536
+"""Rows of batches that are written together, and of what is written and read at once at most."""
 
 
 class Dealt:
@@ -74,7 +76,10 @@ class Dealt:
                 if writer is None:
                     writer = pa.ipc.new_stream(str(self._path(number)), self.schema)
                     self._files[number] = writer
-                for batch in pa.Table.from_batches(batches).combine_chunks().to_batches():
+                rows = pa.Table.from_batches(batches)
+                if rows.num_rows < _SMALL * len(batches):
+                    rows = rows.combine_chunks()
+                for batch in rows.to_batches(max_chunksize=_MESSAGE):
                     writer.write_batch(batch)
             step.batches.clear()
         self._held = 0

@@ -20,7 +20,7 @@ assert 1 << 64 - int(_TOP) == PARTS
 
 
 def parts_of_keys(batch: pa.RecordBatch, keys: Sequence[str], level: int = 0) -> NDArray[np.int64]:
-    """The part of each row, by its key columns, none of which is NULL; at each level by other eight bits of a digest."""
+    """The part of each row, by its key columns, none of which is NULL; each level takes other bits of a digest."""
     mixed = np.zeros(batch.num_rows, np.uint64)
     for name in keys:
         mixed = mixed * _MIX + _digests(batch.column(name))

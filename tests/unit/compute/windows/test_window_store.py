@@ -6,12 +6,14 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 import headwater as hw
-from headwater.compute.windows import dealing, history, keeping, rebuilding
+from headwater.compute.windows import dealing, history, keeping, large_keys, rebuilding
+from headwater.compute.windows.large_keys import LargeKey
 from headwater.online.stores.lmdb.store import LMDBOnlineStore
 from headwater.online.stores.memory.store import MemoryOnlineStore
 from headwater.testing import rounds
@@ -46,12 +48,22 @@ def test_rows_made_in_small_parts_are_what_brute_force_says(fast_folder: Path, m
     monkeypatch.setattr(history, "AT_ONCE", 1)
     monkeypatch.setattr(rebuilding, "MOST_KEYS", 1)
     monkeypatch.setattr(dealing, "PART", 1)
+    monkeypatch.setattr(large_keys, "_SAMPLE", 1)
+    pieces, whole = list[int](), LargeKey.pieces
+
+    def counted(self: LargeKey, more: Any) -> Any:
+        given = list(whole(self, more))
+        pieces.append(len(given))
+        return iter(given)
+
+    monkeypatch.setattr(LargeKey, "pieces", counted)
     for seed in range(rounds(2, simplest=False)):
         online = MemoryOnlineStore()
         w = WindowProject(fast_folder / str(seed), online, files=seed % 2 == 0)
         assert steps_agree(w, 100 + seed, 25) > 5
         w.store.close()
         online.close()
+    assert max(pieces) > 2
 
 
 def test_a_written_row_is_there_at_once(fast_folder: Path) -> None:
