@@ -9,7 +9,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,18 +17,19 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import headwater as hw
 from headwater.errors import Unavailable
 from headwater.online.stores.lmdb.opened import PLACE_CHECK
+from headwater.serving import worker as a_worker
 from headwater.serving.settings import ServerSettings
 from headwater.serving.slots import make_memory
 from headwater.serving.supervisor import listen
 from headwater.serving.worker import READY
 from headwater.wire import names
+from tests.children import Child
 from tests.servers.certificates import self_signed
 from tests.servers.headwater_server import COMMAND, HeadwaterServer
 from tests.servers.waiting import wait_until
@@ -128,44 +128,40 @@ def test_a_server_ends_by_itself_and_leaves_no_process(project: Path, number: si
         assert not Path(f"/proc/{worker}/exe").exists()
 
 
-WORKER = """
-from pathlib import Path
-from headwater.serving import worker
-
-class Store(worker.AsyncFeatureStore):
-    async def close(self):
-        await super().close()
-        Path(self.here, "closed").touch()
-
-    def __init__(self, project):
-        super().__init__(project)
-        self.here = project
-
-worker.AsyncFeatureStore = Store
-worker.main()
-"""
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_worker_that_is_asked_to_end_closes_its_store(project: Path, number: signal.Signals) -> None:
+    class Store(a_worker.AsyncFeatureStore):
+        async def close(self) -> None:
+            await super().close()
+            (project / "closed").touch()
+
+    def work() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        a_worker.AsyncFeatureStore = Store  # type: ignore[misc]
+        a_worker.work(str(project), settings, listening, memory, 1, other)
+
     settings = ServerSettings(port=0)
     link, other = socket.socketpair()
     memory = make_memory(2)
-    with listen(settings) as listening, link, other:
-        given = msgspec.json.encode(settings).decode()
-        line = [sys.executable, "-c", WORKER, str(project), given, str(listening.fileno()), str(memory), "1"]
-        descriptors = [listening.fileno(), memory, other.fileno()]
-        process = subprocess.Popen([*line, str(other.fileno())], pass_fds=descriptors)
-        try:
+    try:
+        with listen(settings) as listening, link, other:
+            child = Child(work)
             link.settimeout(60)
             assert link.recv(1) == READY
-            process.send_signal(number)
-            assert process.wait(60) == 0
-        finally:
-            process.kill()
-            process.wait()
-            os.close(memory)
+            os.kill(child.pid, number)
+            assert child.problem() == ""
+    finally:
+        os.close(memory)
     assert (project / "closed").exists()
+
+
+def test_workers_begin_with_what_the_supervisor_has_imported(server: HeadwaterServer) -> None:
+    """They share its memory: a page that was not written since the fork is one for all."""
+    wait_until(lambda: len(server.workers()) == 2, "two workers")
+    for each in server.workers():
+        lines = Path(f"/proc/{each}/smaps_rollup").read_text().splitlines()[1:]
+        sizes = {name: int(size) for name, size, _ in (line.split() for line in lines)}
+        assert sizes["Private_Dirty:"] < sizes["Rss:"] / 2, sizes
 
 
 def test_a_store_that_is_moved_away_is_an_error_until_it_is_back(project: Path, server: HeadwaterServer) -> None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import signal
 import socket
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-import msgspec
 import uvicorn
 
 from headwater.async_store import AsyncFeatureStore
@@ -162,21 +160,25 @@ def _spare_the_collector() -> None:
     gc.set_threshold(_COLLECTED_EVERY)
 
 
-def main() -> None:
-    """`python -m headwater.serving.worker PROJECT SETTINGS SOCKET MEMORY SLOT LINK`; the supervisor's own."""
-    project, text, descriptor, memory, slot, link = sys.argv[1:7]
-    settings = msgspec.json.decode(text, type=ServerSettings)
-    # the supervisor decides when to stop: Ctrl-C reaches every process of the terminal
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def work(
+    project: str, settings: ServerSettings, listening: socket.socket, memory: int, slot: int, link: socket.socket
+) -> None:
+    """Be one of a server's workers: answer requests until a signal ends it.
+
+    Args:
+        project: the project's folder.
+        settings: how.
+        listening: a bound socket.
+        memory: the descriptor of the server's memory.
+        slot: which one in it is this worker's.
+        link: to the supervisor.
+
+    Raises:
+        SystemExit: the store cannot be opened, which standard error says.
+    """
     try:
-        shared = Memory(int(memory))
-        metrics, shares = Metrics(shared, int(slot)), Shares(shared, int(slot))
-        listening, supervisor = socket.socket(fileno=int(descriptor)), socket.socket(fileno=int(link))
-        serve(project, settings, listening, metrics, supervisor, shares)
+        shared = Memory(memory)
+        serve(project, settings, listening, Metrics(shared, slot), link, Shares(shared, slot))
     except HeadwaterError as bad:
         sys.stderr.write(f"{type(bad).__name__}: {bad}\n")
         raise SystemExit(REFUSED) from None
-
-
-if __name__ == "__main__":
-    main()
