@@ -308,7 +308,7 @@ class RemoteWorkspace:
             self.load(name, schema, iter(()))
         elif isinstance(table.rows, ViewInput):
             features = [feature.name for feature in table.features]
-            relations = self.view_relations(table.rows, name, features)
+            relations = self.event_relations(table.rows, name, features)
             self.create(name, rows_of_view(table, relations, self.words))
         else:
             raise SourceError(f"view {table.view.name!r} has its rows in a store; apply the views, then read")

@@ -13,6 +13,7 @@ from headwater.definitions.transforms import TransformSource
 from headwater.definitions.view_tables import EVENT_TIME, KNOWN_AT, ViewTable
 from headwater.errors import SourceError
 from headwater.offline.base import ViewInput
+from headwater.offline.join.pit import hides
 from headwater.offline.join.relations import Tree, ViewRelations, column, number, table_named
 from headwater.offline.words import Words
 from headwater.types import DType, Timestamp
@@ -69,7 +70,7 @@ def rows_of_view(table: ViewTable, rows: ViewRelations, words: Words) -> exp.Que
 
     Args:
         table: the view.
-        rows: its rows, with those that deletes hide; its features are those of the table.
+        rows: its rows and tombstones; its features are those of the table.
         words: the engine's.
     """
     names = [feature.name for feature in table.features]
@@ -88,10 +89,10 @@ def rows_of_view(table: ViewTable, rows: ViewRelations, words: Words) -> exp.Que
         times = [absent, words.instant(never)]
     named = [time.as_(name, quoted=True) for time, name in zip(times, (EVENT_TIME, KNOWN_AT), strict=True)]
     query = exp.select(*keys, *values, *named).from_(inner)
-    if rows.hidden is None:
+    if rows.deletes is None:
         return query
-    hidden = exp.select(number(1)).from_(table_named(rows.hidden).as_("h")).where(rows.same_row("r", "h"))
-    return query.where(exp.Not(this=exp.Exists(this=hidden)))
+    marks = exp.select(number(1)).from_(table_named(rows.deletes).as_("d")).where(hides(rows, "r", None))
+    return query.where(exp.Not(this=exp.Exists(this=marks)))
 
 
 def _in_dtype(key: Tree, dtype: DType, words: Words) -> Tree:

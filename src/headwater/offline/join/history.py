@@ -316,9 +316,8 @@ class PointInTimeRun:
         for i, (view, columns) in enumerate(zip(self._request.views, self._columns, strict=True)):
             read = as_rows(view)
             names = [f.name for f in read.view.view.feature_list]
-            # of the list of entities it counts which rows a delete hides
-            of_events = view.view.windows is not None and self.spine is not None
-            rows = (space.event_relations if of_events else space.view_relations)(read, str(i), names)
+            relations = space.view_relations if view.view.windows is None else space.event_relations
+            rows = relations(read, str(i), names)
             if self._bucket is not None:
                 rows = replace(rows, only=self._bucket.of_view(space, read.view))
             parts.append(_Part(view, view.view.label, rows, columns))

@@ -250,8 +250,8 @@ def entities(
         picked = [column(by_name[name], "r").as_(name, quoted=True) for name in columns] or [big(0).as_("k0")]
         select = exp.select(*picked).from_(rows.visible(None, at if rows.timed else None).subquery("r"))
         if rows.deletes is not None and rows.hidden is None:
-            marks = table_named(rows.deletes).as_("d")
-            select = select.join(marks, on=hides(rows, "r", number(at)), join_type="anti")
+            marks = exp.select(number(1)).from_(table_named(rows.deletes).as_("d")).where(hides(rows, "r", number(at)))
+            select = select.where(exp.Not(this=exp.Exists(this=marks)))
         select = select.where(column("event", "r") <= number(at))
         if as_known:
             select = select.where(column("created", "r") <= number(at))
