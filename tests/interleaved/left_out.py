@@ -156,6 +156,7 @@ SCRIPTED: dict[str, list[Edit]] = {
         (putting, "_put", "    waiting = list(batches)", "    waiting, first = list(batches), {}"),
         (putting, "_put", "snapshot.record_of(key)", "first.setdefault(key, snapshot.record_of(key))"),
     ],
+    "a fold leaves no row to be rebuilt": [(keeping, "_without_fold", "or _needs_history(run, row)", "")],
     "a single fold holds within the epoch of its record": [
         (putting, "_swaps", "epoch if merge.missing or merge.key in many", "epoch if merge.missing")
     ],
@@ -193,7 +194,6 @@ OF_HOT_KEYS: dict[str, list[Edit]] = {
         (keeping, "_without_fold", "or any(batch.delete is not None for batch in due.fresh)", ""),
         (keeping, "_complete_through", "b.delete is None and", ""),
     ],
-    "a fold leaves no row to be rebuilt": [(keeping, "_without_fold", "or _needs_history(run, row)", "")],
 }
 """Rules of keys that writers change without pause (`test_window_hot_keys`)."""
 
@@ -237,7 +237,6 @@ CAUGHT: dict[str, int] = {
     "a record ends between transactions": 8,
     "a fold takes what was withheld itself": 1,
     "a fold takes deletes itself": 971,
-    "a fold leaves no row to be rebuilt": 434,
     "a record does not speak where slots were taken over since": 33,
     "a fill is complete where every slot is spoken for": 2,
 }
