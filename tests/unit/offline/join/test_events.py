@@ -139,6 +139,31 @@ def test_parts_of_it(engine):
     assert events(engine, source(), LOG, source=SourceScope(known_after=MICROS + 10_000_000), log=None) == []
 
 
+def test_transactions_alone(engine):
+    rows = [
+        (1, second, 1.0, "food", position, 10 * arrival)
+        for position, second, arrival in [
+            (4, 5, 1),
+            (5, 1, 1),
+            (7, 2, 2),
+            (9, 3, 3),
+            (10, 9, 3),
+            (11, 4, 3),
+        ]
+    ]
+    part = written(rows[:3] + rows[4:])
+    other = written(rows[3:4])
+    log = LogSlice(parts=(part, other), position=11)
+
+    def found(after, through):
+        given = asked(source(), log, source=None, log=(after, through), transactions_alone=True)
+        return [(row["__position"], row["__rows"]) for batch in engine.events(given) for row in batch.to_pylist()]
+
+    assert found(0, 11) == [(5, 2), (7, 1), (11, 3)]
+    assert found(5, 7) == [(7, 1)]
+    assert found(11, 11) == []
+
+
 def test_keys_alone(engine):
     rows = [(number % 5, number, 1.0, "food", number + 1, number) for number in range(200)]
     log = LogSlice(parts=(written(rows),), position=200)
