@@ -67,6 +67,8 @@ def run_events(request: EventsRequest, workspace: Callable[[str], Workspace]) ->
         values = [(f"f{i}", f.dtype.arrow) for i, f in enumerate(columns)]
         ids = [("arrival", pa.int64()), ("event_id", rows.types.get("event_id", pa.string()))]
         schema = pa.schema([*keys, *fixed, *ids, *values])
+        # by name: rows of a view without keys have one of no meaning
+        query = query.select(*[column(name, "r") for name in schema.names], append=False)
         for batch in space.stream(query, schema, _ROWS):
             yield _shaped(batch, plain, columns)
 
