@@ -23,7 +23,7 @@ from headwater.testing.offline_checks import instants, run
 from headwater.testing.oracle import OracleView
 from headwater.testing.pools import DTYPES as POOLED
 from headwater.testing.pools import stored_forms
-from headwater.types import DType, Float64, Int64
+from headwater.types import Array, Date, DType, Float64, Int64, Timestamp
 
 _NAIVE = pa.timestamp("us")
 
@@ -79,7 +79,7 @@ def _dtype_probe(name: str) -> Callable[[Probed], None]:
     """Every dtype of a name, with the pool's values, NULL among them; NaN and infinities have trials of their own."""
 
     def probe(probed: Probed) -> None:
-        for dtype in (dtype for dtype in POOLED if dtype.name == name):
+        for dtype in (dtype for dtype in (*POOLED, Array(Date), Array(Timestamp)) if dtype.name == name):
             _kept(dtype, [*filter(_finite, stored_forms(dtype)[0].values), None])(probed)
 
     return probe

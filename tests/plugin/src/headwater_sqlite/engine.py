@@ -222,10 +222,10 @@ def _kept(column: pa.Array) -> list[Any]:
         return column.cast(pa.int64()).to_pylist()
     if pa.types.is_date(kind):
         return column.cast(pa.int32()).to_pylist()
+    if pa.types.is_nested(kind):
+        return _each(column.cast(_numbers(kind)).to_pylist(), msgspec.msgpack.encode)
     values = column.to_pylist()
-    if pa.types.is_floating(kind):
-        return _each(values, lambda value: struct.pack("<d", value))
-    return _each(values, msgspec.msgpack.encode) if pa.types.is_nested(kind) else values
+    return _each(values, lambda value: struct.pack("<d", value)) if pa.types.is_floating(kind) else values
 
 
 def _given_back(values: Iterable[Any], kind: pa.DataType) -> pa.Array:
@@ -238,7 +238,20 @@ def _given_back(values: Iterable[Any], kind: pa.DataType) -> pa.Array:
         return pa.array(_each(values, bool), kind)
     if pa.types.is_floating(kind):
         return pa.array(_each(values, lambda v: struct.unpack("<d", v)[0] if isinstance(v, bytes) else v), kind)
-    return pa.array(_each(values, msgspec.msgpack.decode) if pa.types.is_nested(kind) else values, kind)
+    if pa.types.is_nested(kind):
+        return pa.array(_each(values, msgspec.msgpack.decode), _numbers(kind)).cast(kind)
+    return pa.array(values, kind)
+
+
+def _numbers(kind: pa.DataType) -> pa.DataType:
+    """A type of lists with integers in place of times, which no text stands for."""
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(_numbers(kind.value_type), kind.list_size)
+    if pa.types.is_nested(kind):
+        return pa.list_(_numbers(kind.value_type))
+    if pa.types.is_temporal(kind):
+        return pa.int32() if kind.bit_width == 32 else pa.int64()
+    return kind
 
 
 def _each(values: Iterable[Any], change: Callable[[Any], Any]) -> list[Any]:
