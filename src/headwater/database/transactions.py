@@ -108,13 +108,11 @@ def now_micros(connection: sa.Connection, clock: Clock) -> int:
     """The one clock of all who share a database, microseconds: its own, or a clock of this host where it is SQLite."""
     if connection.dialect.name == "sqlite":
         return to_micros(clock())
-    return int(connection.execute(sa.select(now_expression(connection, clock))).scalar_one())
+    return int(connection.execute(sa.select(now_expression())).scalar_one())
 
 
-def now_expression(connection: sa.Connection, clock: Clock) -> sa.ColumnElement[int]:
-    """`now_micros` as a column of a statement that asks the database for more than the time."""
-    if connection.dialect.name == "sqlite":
-        return sa.literal(to_micros(clock()), sa.BigInteger)
+def now_expression() -> sa.ColumnElement[int]:
+    """`now_micros` of a database with a clock of its own, as a column of a statement that asks for more than that."""
     return sa.cast(sa.func.floor(sa.extract("epoch", sa.func.clock_timestamp()) * 1_000_000), sa.BigInteger)
 
 

@@ -54,8 +54,8 @@ class MovedClock:
     def __init__(self) -> None:
         self.at = to_micros(T0)
 
-    def __call__(self, connection: sa.Connection, clock: object) -> sa.ColumnElement[int]:
-        return sa.literal(self.at, sa.BigInteger)
+    def __call__(self, connection: sa.Connection, clock: object) -> int:
+        return self.at
 
 
 def _host() -> datetime:
@@ -74,7 +74,7 @@ class OfflineLogClockSuite:
     def clock(self, monkeypatch: pytest.MonkeyPatch) -> MovedClock:
         """The database's clock."""
         moved = MovedClock()
-        monkeypatch.setattr(log_state, "now_expression", moved)
+        monkeypatch.setattr(log_state, "host_now", moved)
         return moved
 
     @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import uuid
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from headwater.clock import Clock, format_duration, from_micros
+from headwater.clock import Clock, format_duration, from_micros, to_micros
 from headwater.database.transactions import now_expression, place
 from headwater.database.watching import generation_of
 from headwater.errors import ClockError, FormatError, LogMismatch, Unavailable
@@ -100,14 +101,27 @@ class LogState:
 
 def read_state(connection: sa.Connection, clock: Clock, *, lock: bool = False) -> LogState:
     """The state; `lock`: held until the transaction ends (SQLite's write transactions have the lock already)."""
+    plain = connection.dialect.name == "sqlite"
+    now = host_now(connection, clock)
+    row: Any = connection.execute(_state_query(timed=not plain, lock=lock and not plain)).one()
+    if now is None:
+        now = row.now
+    return LogState(row.log_id, row.position, row.head_rows, row.clock, now, row.generation, generation_of(connection))
+
+
+def host_now(connection: sa.Connection, clock: Clock) -> int | None:
+    """The time (microseconds) where this host tells it; None: the database does, in the same statement as the state."""
+    return to_micros(clock()) if connection.dialect.name == "sqlite" else None
+
+
+@functools.cache
+def _state_query(*, timed: bool, lock: bool) -> sa.Select[Any]:
+    """Made once: every transaction begins with it, and to make it takes longer than to run it."""
     columns = (counter.c.log_id, counter.c.position, counter.c.head_rows, counter.c.clock, counter.c.generation)
-    query = sa.select(*columns, now_expression(connection, clock).label("now"))
-    if lock and connection.dialect.name != "sqlite":
-        query = query.with_for_update()
-    row: Any = connection.execute(query).one()
-    return LogState(
-        row.log_id, row.position, row.head_rows, row.clock, row.now, row.generation, generation_of(connection)
-    )
+    query: sa.Select[Any] = sa.select(*columns)
+    if timed:
+        query = query.add_columns(now_expression().label("now"))
+    return query.with_for_update() if lock else query
 
 
 @dataclass

@@ -22,6 +22,7 @@ def connection() -> duckdb.DuckDBPyConnection:
     return duckdb.connect()
 
 
+@settings(max_examples=25 * SCALE)
 @given(starts, st.lists(st.integers(-(2**58), 2**58), max_size=20), st.data())
 def test_a_piece_is_the_one_that_bisection_finds(connection, starts, numbers, data):
     near = data.draw(st.lists(st.sampled_from(starts).flatmap(lambda s: st.sampled_from([s - 1, s, s + 1]))))
