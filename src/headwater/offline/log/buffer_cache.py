@@ -13,6 +13,11 @@ from headwater.offline.log.left_out import Unreadable, read_batches
 from headwater.offline.log.tables import head
 from headwater.offline.log.write_buffer import Shapes, between, buffered_rows
 
+_NEWEST = sa.select(sa.func.max(head.c.last)).where(
+    head.c.view == sa.bindparam("of_view"), head.c.first > sa.bindparam("after")
+)
+"""Made once: to make a statement takes longer than to run it."""
+
 
 @dataclass
 class _Cached:
@@ -44,8 +49,7 @@ class HeadReader:
             rolled: its rows up to this position are in files.
             epoch: counts the times its buffer was rewritten.
         """
-        mine = (head.c.view == view) & (head.c.first > rolled)
-        newest = connection.execute(sa.select(sa.func.max(head.c.last)).where(mine)).scalar_one()
+        newest = connection.execute(_NEWEST, {"of_view": view, "after": rolled}).scalar_one()
         if newest is None:
             return {}
         with self._lock:

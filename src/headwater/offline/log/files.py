@@ -33,6 +33,12 @@ VALUES = "holds values that cannot be read"
 """What is noted of a file whose bytes are whole: compaction takes such rows out of it."""
 KEPT_AFTER_MERGE = 86_400_000_000
 """How long (microseconds) a merged file stays, for results that still read it."""
+_IN_ORDER = sa.select(files).order_by(files.c.view, files.c.first, files.c.id)
+_LIVE = _IN_ORDER.where(
+    files.c.view == sa.bindparam("of_view"), files.c.replaced_at.is_(None), files.c.first <= sa.bindparam("until")
+)
+"""Made once: to make a statement takes longer than to run it."""
+_TO_REMOVE = sa.select(removals.c.name).order_by(removals.c.noted_at)
 
 
 @dataclass(frozen=True)
@@ -71,8 +77,7 @@ class LogFile:
 
 def log_files(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> list[LogFile]:
     """Files in order of view and position; all of them, the replaced ones too, unless conditions say which."""
-    query = sa.select(files).where(*conditions).order_by(files.c.view, files.c.first, files.c.id)
-    return [_log_file(row) for row in connection.execute(query)]
+    return [_log_file(row) for row in connection.execute(_IN_ORDER.where(*conditions))]
 
 
 def _log_file(row: Any) -> LogFile:
@@ -95,7 +100,7 @@ def _log_file(row: Any) -> LogFile:
 def live_files(connection: sa.Connection, view: str, until: int | None) -> list[LogFile]:
     """The files that hold a view's rows, in order; `until`: those that begin at most there."""
     last = MAX_MICROS if until is None else until
-    return log_files(connection, files.c.view == view, files.c.replaced_at.is_(None), files.c.first <= last)
+    return [_log_file(row) for row in connection.execute(_LIVE, {"of_view": view, "until": last})]
 
 
 def hold_folder(connection: sa.Connection, folder: LogFolder) -> None:
@@ -186,7 +191,7 @@ def note_removals(connection: sa.Connection, names: Iterable[str], now: int) -> 
 
 def pending_removals(connection: sa.Connection) -> list[str]:
     """The names of files that are still to be removed."""
-    return list(connection.execute(sa.select(removals.c.name).order_by(removals.c.noted_at)).scalars())
+    return list(connection.execute(_TO_REMOVE).scalars())
 
 
 def forget_removals(connection: sa.Connection, names: Sequence[str]) -> None:

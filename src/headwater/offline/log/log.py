@@ -58,6 +58,7 @@ from headwater.planning.row_reading import RowReading
 
 HEAD_ROWS = 50_000
 """How many rows the write buffer may hold before it is compacted into files."""
+_VIEW = sa.select(views.c.rolled, views.c.epoch, views.c.purges).where(views.c.view == sa.bindparam("of_view"))
 
 Check = Callable[[sa.Connection], None]
 """Looks at the registry within the log's own transaction; raises to undo it."""
@@ -525,8 +526,7 @@ class OfflineLog(LogChecks):
             )
 
     def _view(self, connection: sa.Connection, view: str) -> tuple[int, int, int]:
-        query = sa.select(views.c.rolled, views.c.epoch, views.c.purges).where(views.c.view == view)
-        found = connection.execute(query).one_or_none()
+        found = connection.execute(_VIEW, {"of_view": view}).one_or_none()
         return (0, 0, 0) if found is None else (int(found.rolled), int(found.epoch), int(found.purges))
 
     def deletes_after(self, view: str, keys: KeyNames, position: int, until: int) -> pa.Table | None:
