@@ -134,7 +134,17 @@ class RemoteEngine(OfflineEngine):
                 read = as_rows(view).view
                 with self.workspace() as space:
                     space.forms(read, view.source, held, read.view.feature_names)
-        return PointInTimeRun(request, self.workspace, folder=self.embedded.temp_folder, base=self.embedded.folder)
+        return PointInTimeRun(
+            request,
+            self.workspace,
+            folder=self.embedded.temp_folder,
+            base=self.embedded.folder,
+            files=self.files_in_place,
+        )
+
+    def files_in_place(self, source: Source) -> Sequence[FileIdentity]:
+        """What identifies the files of a source that statements read where they are."""
+        return ()
 
     def changes(self, request: ChangesRequest, counts: ChangeCounts) -> Iterator[pa.RecordBatch]:
         return run_changes(request, counts, self.workspace)

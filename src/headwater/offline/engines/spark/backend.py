@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlglot import exp
 
-from headwater.definitions.sources import Source, SQLSource
+from headwater.definitions.sources import ParquetSource, Source, SQLSource
 from headwater.offline.backend import Backend
 from headwater.offline.engines.spark.errors import failing
 from headwater.offline.engines.spark.executors import OnExecutor
+from headwater.offline.engines.spark.files import ReadableFiles
 from headwater.offline.engines.spark.scratch import ScratchFolder
 from headwater.offline.engines.spark.sources import query_of, view_name
 from headwater.offline.engines.spark.transpiled import transpiled
@@ -22,6 +23,7 @@ from headwater.offline.engines.spark.types import arrow_schema, kept, kept_type,
 from headwater.offline.engines.spark.words import WORDS, name_sql
 from headwater.offline.join.relations import EngineTable
 from headwater.offline.join.workspace import Each, Powers, Workspace
+from headwater.planning.files import FileIdentity
 
 if TYPE_CHECKING:
     from headwater.offline.engines.spark.engine import SparkEngine
@@ -41,7 +43,7 @@ class SparkBackend(Backend):
     words = WORDS
 
     def __init__(self, engine: SparkEngine) -> None:
-        self._engine = engine
+        self.engine = engine
         self._session = engine.session()
         self.powers = Powers(by_key=True, carries=self._session.orders_structs)
         self._tag = f"headwater-{id(engine)}-{next(_numbers)}"
@@ -84,10 +86,10 @@ class SparkBackend(Backend):
             yield from (shaped(batch, schema) for batch in self._read_here(here, rows))
             return
         order, unordered = query.args.get("order"), query
-        if order is not None and self._engine.reads_scratch:
+        if order is not None and self.engine.reads_scratch:
             unordered = query.copy()
             unordered.set("order", None)
-        folder = self._engine.scratch().new()
+        folder = self.engine.scratch().new()
         try:
             with self._statement() as spark:
                 written(without_void(spark.sql(self._render(unordered))), folder)
@@ -116,7 +118,7 @@ class SparkBackend(Backend):
         yield pa.RecordBatch.from_arrays(columns, schema=answer)
 
     def upload(self, name: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
-        folder = self._engine.scratch().new()
+        folder = self.engine.scratch().new()
         self._tables[name] = folder
         wanted = pa.schema([pa.field(f.name, kept_type(f.type)) for f in schema])
         files = folder.scratch.files
@@ -135,6 +137,9 @@ class SparkBackend(Backend):
             spark.read.schema(ddl(wanted)).parquet(folder.url).createOrReplaceTempView(name)
 
     def table_of(self, source: Source) -> EngineTable | None:
+        if isinstance(source, ParquetSource):
+            files = self.engine.readable_files(source)
+            return None if files is None else EngineTable(self.files_table(files, files.files), files.schema)
         query = query_of(source)
         if query is None and isinstance(source, SQLSource) and source.tables:
             query = self._transpiled(source)
@@ -144,14 +149,25 @@ class SparkBackend(Backend):
         with self._statement() as spark:
             # as text, so that each statement sees the tables' files as they are
             spark.sql(f"CREATE OR REPLACE TEMPORARY VIEW {name} AS {query}")
-            self._engine.made(name)
+            self.engine.made(name)
             return EngineTable(exp.to_table(name), arrow_schema(spark.table(name).schema))
 
     def _transpiled(self, source: SQLSource) -> str | None:
         """A query over other sources, in Spark's SQL; None: it reads none that Spark holds."""
+        if all(isinstance(table, ParquetSource) for table in source.tables.values()):
+            return None  # a query over files alone is the embedded engine's, which knows which of them are new
         held = {name: self.table_of(table) for name, table in source.tables.items()}
         tables = {name: (table.table.name, table.schema) for name, table in held.items() if table is not None}
         return transpiled(source.query, tables) if len(tables) == len(held) else None
+
+    def files_table(self, readable: ReadableFiles, files: Sequence[FileIdentity]) -> exp.Table:
+        """Some Parquet files as a table."""
+        name = readable.name(files)
+        with self._statement() as spark:
+            frame = spark.read.schema(ddl(readable.schema)).parquet(*readable.paths(files))
+            frame.createOrReplaceTempView(name)
+            self.engine.made(name)
+        return exp.to_table(name)
 
     def cancel(self) -> None:
         if self._reader is not None:
@@ -170,7 +186,7 @@ class SparkBackend(Backend):
         Rows come to this process anyway, and a statement of Spark's costs a quarter of a second.
         """
         tables = list(query.find_all(exp.Table))
-        if not self._engine.reads_scratch or any(table.name not in self._tables for table in tables):
+        if not self.engine.reads_scratch or any(table.name not in self._tables for table in tables):
             return None
         found = query.copy()
         for table in list(found.find_all(exp.Table)):
@@ -182,12 +198,12 @@ class SparkBackend(Backend):
 
     def _read_here(self, sql: str, rows: int) -> Iterator[pa.RecordBatch]:
         if self._reader is None:
-            self._reader = self._engine.embedded.workspace()
+            self._reader = self.engine.embedded.workspace()
         return self._reader.stream_sql(sql, rows)
 
     def _hold(self, name: str, frame: Any) -> None:
         """Write the rows of a frame, and name them."""
-        folder = self._engine.scratch().new()
+        folder = self.engine.scratch().new()
         self._tables[name] = folder
         frame = without_void(frame)
         written(frame, folder)

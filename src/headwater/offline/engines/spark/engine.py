@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from headwater import forks
+from headwater.definitions.sources import ParquetSource, Source
 from headwater.errors import ConfigError, Unavailable
 from headwater.observer import Observer, silent
 from headwater.offline.base import refuse_unknown
 from headwater.offline.engines.duckdb.engine import DuckDBEngine
 from headwater.offline.engines.spark.backend import SparkBackend
+from headwater.offline.engines.spark.files import ReadableFiles, readable_files
 from headwater.offline.engines.spark.scratch import Scratch
 from headwater.offline.engines.spark.sessions import OwnSession, at_server, beside, of_master
 from headwater.offline.engines.spark.workspace import SparkWorkspace
+from headwater.offline.join.relations import EngineTable
 from headwater.offline.remote import RemoteEngine
 from headwater.offline.sink import Executors
+from headwater.planning.files import FileIdentity
 
 _CLOSED = "the offline engine was closed; open the store again"
 SETTINGS = ("master", "remote", "scratch", "conf", "memory_limit", "threads")
@@ -68,6 +74,7 @@ class SparkEngine(RemoteEngine):
         self._session: OwnSession | None = None
         self._scratch: Scratch | None = None
         self._made: set[str] = set()
+        self._schemas: dict[FileIdentity, pa.Schema] = {}
         self._closed = False
         forks.after_fork(self, SparkEngine._in_child)
 
@@ -126,6 +133,28 @@ class SparkEngine(RemoteEngine):
                     )
                 self._scratch = Scratch(self._location, self.embedded.temp_folder)
             return self._scratch
+
+    # of Parquet files it is the embedded engine that lists and checks them, wherever a run then reads them
+
+    def _held(self, source: Source) -> EngineTable | None:
+        return None if isinstance(source, ParquetSource) else super()._held(source)
+
+    def files_in_place(self, source: Source) -> Sequence[FileIdentity]:
+        if not isinstance(source, ParquetSource):
+            return ()
+        files = self.readable_files(source)
+        return () if files is None else files.files
+
+    def readable_files(self, source: ParquetSource) -> ReadableFiles | None:
+        """The files of a source that a run reads where they are; None: the embedded engine reads them.
+
+        Raises:
+            SourceError: there are none.
+        """
+        session = self.session()
+        if not (session.local and session.orders_structs):
+            return None
+        return readable_files(source, self.embedded.list_files(source) or (), self.embedded.folder, self._schemas)
 
     def made(self, view: str) -> None:
         """Note a temporary view, to be dropped with the engine."""

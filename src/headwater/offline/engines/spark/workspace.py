@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from sqlglot import exp
 
 from headwater.clock import MIN_MICROS, duration_micros
-from headwater.definitions.sources import Source
+from headwater.definitions.sources import ParquetSource, Source
 from headwater.offline.base import SourceScope, ViewInput
+from headwater.offline.engines.spark.backend import SparkBackend
 from headwater.offline.fitting import event_range
-from headwater.offline.join.relations import EngineTable, Relation, Tree, ViewRelations, big, column, number
+from headwater.offline.join.relations import (
+    EngineTable,
+    EventRange,
+    Relation,
+    Tree,
+    ViewRelations,
+    big,
+    column,
+    number,
+    union_all,
+)
 from headwater.offline.remote import RemoteWorkspace
 from headwater.planning.resolve import ResolvedView
+
+_FAR = 2**62
 
 
 class SparkWorkspace(RemoteWorkspace):
     """See `headwater.offline.join.workspace.Workspace`."""
+
+    backend: SparkBackend
 
     def _uploaded(self, name: str, rows: ViewRelations, view: ResolvedView, features: Sequence[str]) -> ViewRelations:
         found = super()._uploaded(name, rows, view, features)
@@ -50,17 +65,16 @@ class SparkWorkspace(RemoteWorkspace):
     ) -> ViewRelations:
         forms = self.forms(view, source, held, features)
         types = dict(zip(held.schema.names, held.schema.types, strict=True))
-        within = (
-            None if source.event_time is None else event_range(self.words, source.event_time, types[source.event_time])
-        )
-        event, created = forms.get("event"), forms.get("created")
+        at = source.event_time
+        within = None if at is None else event_range(self.words, at, types[at])
+        everything = scope is None or scope == SourceScope()
         relation = Relation(
-            table=self._scoped(held, source, event, created, within, scope),
+            table=held.table if everything or scope is None else self._scoped(held, source, forms, within, scope),
             ordinal=big(0),
             size=1,
             keys=tuple(forms[f"k{i}"] for i in range(len(view.keys))),
-            event=event,
-            created=created,
+            event=forms.get("event"),
+            created=forms.get("created"),
             features={feature: forms[f"f{i}"] for i, feature in enumerate(features)},
             event_id=forms.get("event_id"),
             event_range=within,
@@ -76,27 +90,46 @@ class SparkWorkspace(RemoteWorkspace):
         self,
         held: EngineTable,
         source: Source,
-        event: Tree | None,
-        created: Tree | None,
-        within: object,
-        scope: SourceScope | None,
+        forms: Mapping[str, Tree],
+        within: EventRange | None,
+        scope: SourceScope,
     ) -> Tree:
         """The rows of a scope, as an item of FROM with the table's own columns."""
-        taken = exp.select(exp.Star()).from_(held.table.copy())
-        if scope is not None and scope.rows is not None:
-            return taken.limit(scope.rows).subquery("own")
-        after = None if scope is None else scope.known_after
-        if after is None:
-            return held.table.copy()
+        parts = [(held.table, scope.known_after is not None)]
+        if isinstance(source, ParquetSource) and (scope.only is not None or scope.known_after is not None):
+            files = self.backend.engine.readable_files(source)
+            if files is not None:
+                scoped = files.scoped(scope)
+                parts = [(self.backend.files_table(files, some), later) for some, later in scoped if some]
+        queries = []
+        for table, later in parts:
+            taken = exp.select(exp.Star()).from_(table.copy())
+            queries.append(self._later(taken, source, forms, within, scope.known_after or 0) if later else taken)
+        if not queries:
+            queries = [exp.select(exp.Star()).from_(held.table.copy()).where(exp.false())]
+        whole = union_all(queries)
+        return (whole if scope.rows is None else whole.limit(scope.rows)).subquery("own")
+
+    def _later(
+        self,
+        taken: exp.Select,
+        source: Source,
+        forms: Mapping[str, Tree],
+        within: EventRange | None,
+        after: int,
+    ) -> exp.Select:
+        """The rows known after an instant."""
+        event, made = forms.get("event"), forms.get("created")
         if event is None:
-            return taken.where(exp.false()).subquery("own")
-        delay = 0 if source.created_time is not None else max(0, min(2**62, duration_micros(source.delay_time)))
-        known: Tree = event.copy() + number(delay) if delay else event.copy()
-        if created is not None:
-            known = exp.Greatest(this=event.copy(), expressions=[created.copy()])
-        elif callable(within) and (reached := within(max(MIN_MICROS, after - delay), None)) is not None:
+            return taken.where(exp.false())
+        if made is not None:
+            known: Tree = exp.Greatest(this=event.copy(), expressions=[made.copy()])
+            return taken.where(known > number(after))
+        delay = max(0, min(_FAR, duration_micros(source.delay_time)))
+        reached = None if within is None else within(max(MIN_MICROS, after - delay), None)
+        if reached is not None:
             taken = taken.where(reached)  # on the table's own column, by which files are left unread
-        return taken.where(known > number(after)).subquery("own")
+        return taken.where((event.copy() + number(delay) if delay else event.copy()) > number(after))
 
     def _null_times(self, held: EngineTable, source: Source) -> int:
         """How many rows have no event or created time; by the statistics of files next to nothing is read."""
