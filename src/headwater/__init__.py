@@ -72,6 +72,8 @@ _DOOR = {
     "RequestInProgress": "errors",
     "RowsRejected": "errors",
     "SQLSource": "definitions.sources",
+    "SparkSource": "definitions.sources",
+    "SparkOfflineEngine": "offline.engines.spark.engine",
     "Session": "online.session",
     "SessionRequired": "errors",
     "SourceError": "errors",
@@ -168,6 +170,8 @@ __all__ = [
     "Session",
     "SessionRequired",
     "SourceError",
+    "SparkOfflineEngine",
+    "SparkSource",
     "SpineError",
     "StalePolicy",
     "Status",
@@ -217,7 +221,15 @@ if TYPE_CHECKING:
     from headwater.definitions.model import Model
     from headwater.definitions.on_demand import OnDemandFeatureView, RequestField, on_demand
     from headwater.definitions.service import FeatureService
-    from headwater.definitions.sources import CSVSource, JSONSource, ParquetSource, PushSource, SQLSource, TableSource
+    from headwater.definitions.sources import (
+        CSVSource,
+        JSONSource,
+        ParquetSource,
+        PushSource,
+        SparkSource,
+        SQLSource,
+        TableSource,
+    )
     from headwater.definitions.transforms import TransformSource, transform
     from headwater.definitions.view import FeatureView
     from headwater.errors import (
@@ -261,6 +273,7 @@ if TYPE_CHECKING:
         VersionNotFound,
     )
     from headwater.monitoring.consistency import FeatureConsistencyManager
+    from headwater.offline.engines.spark.engine import SparkOfflineEngine
     from headwater.offline.training_sets.rows import TrainingRows
     from headwater.online.reading.vector import FeatureVector
     from headwater.online.session import Session

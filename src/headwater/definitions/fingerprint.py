@@ -14,7 +14,15 @@ from headwater.definitions.aggregation import Aggregation
 from headwater.definitions.conditions import ConditionError, canonical_condition
 from headwater.definitions.defaults import canonical, encode_value
 from headwater.definitions.feature import Feature
-from headwater.definitions.sources import TEXT_SOURCES, CSVSource, JSONSource, PushSource, Source, SQLSource
+from headwater.definitions.sources import (
+    TEXT_SOURCES,
+    CSVSource,
+    JSONSource,
+    PushSource,
+    Source,
+    SparkSource,
+    SQLSource,
+)
 from headwater.definitions.transforms import TransformSource
 from headwater.definitions.view import FeatureView
 from headwater.definitions.view_tables import ViewTable
@@ -63,6 +71,11 @@ def _source_meaning(source: Source, columns: frozenset[str] | None = None, *, of
             else _source_meaning(table, read, of_query=True)
             for name, table in tables
         }
+    if isinstance(source, SparkSource):
+        if source.query is not None:
+            meaning["query"] = " ".join(source.query.split())
+        if source.format is not None:
+            meaning["format"] = source.format.lower()
     if isinstance(source, TransformSource):
         # any part of the function may make any of its columns
         meaning |= {"function": source.text, "imports": list(source.imports)}

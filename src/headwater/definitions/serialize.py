@@ -18,10 +18,11 @@ from headwater.definitions.sources import (
     ParquetSource,
     PushSource,
     Source,
+    SparkSource,
     SQLSource,
     TableSource,
 )
-from headwater.definitions.transforms import TransformSource
+from headwater.definitions.transforms import TransformSource, tables_of
 from headwater.definitions.view import FeatureView
 from headwater.definitions.view_tables import ViewTable, view_tables
 from headwater.errors import FormatError
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 else:
     csv_format = deferred("headwater.definitions.csv_format")
 
-FORMAT = 4
+FORMAT = 5
+_SPARK = ("table", "query", "path", "format")
 """The greatest that is read here; a definition is written in the least that says all of it."""
 
 PLACE = "registry"
@@ -95,6 +97,9 @@ def source_to_dict(source: Source) -> dict[str, Any]:
             data["tables"] = [[name, source_to_dict(table)] for name, table in source.tables.items()]
         case ViewTable():
             data["view"], data["read"] = view_to_dict(source.view), list(source.read)
+        case SparkSource():
+            given = {name: getattr(source, name) for name in _SPARK}
+            data |= {name: str(value) for name, value in given.items() if value is not None}
         case PushSource() if source.schema is not None:
             data["schema"] = [[name, str(dtype)] for name, dtype in source.schema.items()]
     return data
@@ -109,6 +114,9 @@ def source_from_dict(data: Mapping[str, Any]) -> Source:
     times: dict[str, Any] = {name: data[name] for name in ("event_time", "created_time", "event_id")}
     times |= {"delay": data["delay"] * MICROSECOND, "timezone": data.get("timezone")}
     match data["kind"]:
+        case "spark":
+            own: dict[str, Any] = {name: data.get(name) for name in _SPARK}
+            return SparkSource(**own, **times)
         case "parquet":
             return ParquetSource(data["path"], **times)
         case "csv":
@@ -295,6 +303,8 @@ def _check_format(data: Mapping[str, Any], what: str) -> None:
 
 def _format(view: FeatureView) -> int:
     """The least format that says all of a view."""
+    if any(isinstance(source, SparkSource) for source in (view.source, *tables_of(view.source).values())):
+        return 5
     if isinstance(view.source, TransformSource) or any(True for _ in view_tables(view.source)):
         return 4
     return 3 if view.aggregations else 2 if _is_new(view.source) else 1

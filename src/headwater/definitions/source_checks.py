@@ -33,6 +33,7 @@ from headwater.definitions.sources import (
     ParquetSource,
     PushSource,
     Source,
+    SparkSource,
     SQLSource,
 )
 from headwater.definitions.time_zones import time_zone
@@ -113,6 +114,8 @@ def check_settings(source: Any, where: str = "source") -> Iterator[str]:
         )
     if isinstance(source, (PushSource, *TEXT_SOURCES)) and source.schema is not None:
         yield from _check_schema(source.schema, where)
+    if isinstance(source, SparkSource):
+        yield from _check_spark(source, where)
     if isinstance(source, SQLSource):
         yield from _check_query(source, where)
     if isinstance(source, TransformSource):
@@ -132,6 +135,30 @@ def _check_schema(schema: Any, where: str) -> Iterator[str]:
     for name, dtype in schema.items():
         if not isinstance(dtype, DType):
             yield f"{where}.schema: column {name!r} is {dtype!r}; give a dtype such as hw.Float64"
+
+
+def _check_spark(source: SparkSource, where: str) -> Iterator[str]:
+    given = {name: getattr(source, name) for name in ("table", "query", "path")}
+    named = [name for name, value in given.items() if value is not None]
+    if len(named) != 1:
+        has = f"not {' and '.join(named)}" if named else "none was given"
+        yield f"{where}: a SparkSource must have one of table, query and path; {has}"
+    for name in named:
+        value = given[name]
+        if not (is_text(value) or (name == "path" and isinstance(value, PurePath))):
+            yield f"{where}.{name}: must be text, not {value!r}"
+    if source.format is not None and source.path is None:
+        yield f"{where}.format: only a path has a format"
+    if source.path is not None and (not is_text(source.format) or not str(source.format).isidentifier()):
+        yield f"{where}.format: must be the name of a format of Spark's, such as 'parquet', not {source.format!r}"
+    if is_text(source.query):
+        try:
+            trees = [tree for tree in sqlglot.parse(str(source.query), dialect="spark") if tree is not None]
+        except sqlglot.errors.SqlglotError as bad:
+            yield f"{where}.query: {_first_line(bad)}"
+            return
+        if len(trees) != 1 or not isinstance(trees[0], exp.Query):
+            yield f"{where}.query: must be one SELECT, not {source.query!r}"
 
 
 def _check_query(source: SQLSource, where: str) -> Iterator[str]:

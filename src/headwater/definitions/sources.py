@@ -208,6 +208,30 @@ class SQLSource(_Query, frozen=True, kw_only=True):
         return hash((self.query, tuple(self.tables)))
 
 
+class SparkSource(Source, frozen=True, kw_only=True):
+    """A table, a query or files that Spark reads itself; it needs `[offline] engine = "spark"`.
+
+    Give one of table, query and path.
+
+    Attributes:
+        table: a table's name in Spark's catalog (`"db.rides"`, `"catalog.db.rides"`): Hive, Delta, Iceberg, whatever
+            the session has.
+        query: one SELECT in Spark's own SQL.
+        path: a file or folder, as Spark takes it; relative paths start at the project's folder.
+        format: the format of the files, by Spark's name (`"parquet"`, `"delta"`, `"orc"`); only with a path.
+    """
+
+    kind: ClassVar[str] = "spark"
+    table: str | None = None
+    query: str | None = None
+    path: str | None = None
+    format: str | None = None
+
+    @property
+    def location(self) -> str:
+        return str(self.table or self.path or "")
+
+
 class TableSource(Source, frozen=True):
     """A table in memory; it exists only in the store object that it was given to.
 
@@ -257,6 +281,8 @@ def at_new_location(source: Source, old: Source, new: Source) -> Source:
     moves = source.kind == new.kind and source.location == old.location != new.location
     if moves and isinstance(source, ParquetSource | CSVSource | JSONSource):
         return replace(source, path=new.location)
+    if moves and isinstance(source, SparkSource) and isinstance(new, SparkSource):
+        return replace(source, table=new.table, path=new.path)
     return source
 
 

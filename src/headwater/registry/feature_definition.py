@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from headwater.deferred import deferred
 from headwater.definitions.feature import Feature
 from headwater.definitions.fingerprint import digest
-from headwater.definitions.sources import Source, SQLSource
+from headwater.definitions.sources import Source, SparkSource, SQLSource
 from headwater.definitions.transforms import TransformSource
 from headwater.definitions.view import FeatureView
 from headwater.definitions.view_tables import ViewTable
@@ -138,6 +138,8 @@ def _source_query(view: FeatureView) -> str:
         return source.query
     if isinstance(source, TransformSource):
         return source.text
+    if isinstance(source, SparkSource) and source.query is not None:
+        return source.query
     names = {view.key_column(key): key for key in view.join_keys}
     names |= {time: time for time in (source.event_time, source.created_time) if time is not None}
     features = [(feature.source_column, feature.name) for feature in view.feature_list]
@@ -157,7 +159,8 @@ def _place(source: Source) -> str:
 
 
 def _transformation(view: FeatureView, name: str) -> str:
-    query = _source_query(view) if isinstance(view.source, (SQLSource, TransformSource)) else ""
+    written = isinstance(view.source, (SQLSource, TransformSource)) or getattr(view.source, "query", None) is not None
+    query = _source_query(view) if written else ""
     computed = view.aggregations_by_name.get(name)
     if computed is None:
         return query

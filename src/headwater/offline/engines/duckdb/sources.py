@@ -21,6 +21,7 @@ from headwater.definitions.sources import (
     ParquetSource,
     PushSource,
     Source,
+    SparkSource,
     SQLSource,
     TableSource,
 )
@@ -112,6 +113,8 @@ def _open(
             return replace(opened, branches=(Branch(opened.name, whole),), file_rows=file_rows)
         case TableSource():
             return _open_table(session, source, wanted, where)
+        case SparkSource():
+            raise SourceError(_of_spark(where))
     raise SourceError(f"{where}: the duckdb engine cannot read a {type(source).__name__}")
 
 
@@ -191,7 +194,13 @@ def source_schema(session: Session, source: Source, folder: Path, where: str, *,
             return transformed_schema(source)
         case PushSource():
             return pa.schema([(name, dtype.arrow) for name, dtype in (source.schema or {}).items()])
+        case SparkSource():
+            raise SourceError(_of_spark(where))
     raise SourceError(f"{where}: the duckdb engine cannot read a {type(source).__name__}")
+
+
+def _of_spark(where: str) -> str:
+    return f'{where}: only Spark reads it: set [offline] engine = "spark" in headwater.toml'
 
 
 # -- queries and tables

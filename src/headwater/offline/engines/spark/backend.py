@@ -140,7 +140,7 @@ class SparkBackend(Backend):
         if isinstance(source, ParquetSource):
             files = self.engine.readable_files(source)
             return None if files is None else EngineTable(self.files_table(files, files.files), files.schema)
-        query = query_of(source)
+        query = query_of(source, self.engine.embedded.folder)
         if query is None and isinstance(source, SQLSource) and source.tables:
             query = self._transpiled(source)
         if query is None:

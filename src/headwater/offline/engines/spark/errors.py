@@ -108,9 +108,11 @@ def _not_found(text: str, tables: Callable[[], Sequence[str]]) -> SourceError:
     except Exception:
         there = []
     near = nearest(name, there) or nearest(name.rpartition(".")[2], there)
-    has = f"; there are {listing(there)}" if there and not near else ""
+    if near:
+        return SourceError(f"spark: there is no table {name!r}{near}")
+    has = f"; there are {listing(there)}" if there else ""
     return SourceError(
-        f"spark: there is no table {name!r}{near}{has}; temporary views of another session are not seen: "
+        f"spark: there is no table {name!r}{has}; temporary views of another session are not visible: "
         "use a table, a global temporary view or a query"
     )
 

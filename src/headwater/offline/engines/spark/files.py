@@ -96,9 +96,9 @@ def _alike(kind: pa.DataType) -> bool:
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         return _alike(kind.value_type)
     if pa.types.is_dictionary(kind):
-        return pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type)
+        return bool(pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type))
     if pa.types.is_timestamp(kind):
         return bool(kind.unit in ("ms", "us"))
     plain = (pa.types.is_signed_integer, pa.types.is_boolean, pa.types.is_float32, pa.types.is_float64)
     more = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
-    return any(is_one(kind) for is_one in (*plain, *more, pa.types.is_date32, pa.types.is_decimal128))
+    return bool(any(is_one(kind) for is_one in (*plain, *more, pa.types.is_date32, pa.types.is_decimal128)))

@@ -4,25 +4,41 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from pathlib import Path
 
 from sqlglot import exp, parse_one
 from sqlglot.errors import SqlglotError
 
-from headwater.definitions.sources import Source, SQLSource
+from headwater.definitions.sources import Source, SparkSource, SQLSource
 from headwater.errors import SourceError
 from headwater.offline.engines.spark.words import name_sql
 from headwater.offline.join.relations import Tree
 
 
-def query_of(source: Source) -> str | None:
+def query_of(source: Source, folder: Path) -> str | None:
     """The query, in Spark's SQL, of a source that Spark reads itself; None: it is not one.
+
+    Args:
+        source: any source.
+        folder: of relative paths.
 
     Raises:
         SourceError: a table's name that is not one.
     """
+    if isinstance(source, SparkSource):
+        if source.query is not None:
+            return source.query
+        if source.table is not None:
+            return f"SELECT * FROM {table_name(source.table)}"
+        return f"SELECT * FROM {source.format}.{name_sql(_located(str(source.path), folder))}"
     if isinstance(source, SQLSource) and not source.tables and _reads_tables(source.query):
         return source.query
     return None
+
+
+def _located(path: str, folder: Path) -> str:
+    """A path as Spark takes it."""
+    return path if "://" in path or path.startswith("/") else f"file://{(folder / path).absolute()}"
 
 
 def table_name(name: str) -> str:
