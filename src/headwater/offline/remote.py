@@ -22,7 +22,7 @@ from sqlglot import exp
 
 from headwater import forks
 from headwater.clock import duration_micros
-from headwater.definitions.sources import PushSource, Source, SQLSource
+from headwater.definitions.sources import ParquetSource, PushSource, Source, SQLSource
 from headwater.definitions.view_tables import ViewTable
 from headwater.errors import Cancelled, SourceError, listing, nearest
 from headwater.offline.backend import Backend
@@ -308,7 +308,11 @@ class RemoteWorkspace:
         def of_view(table: ViewTable) -> Source:
             return self._view_source(table, rows=rows)
 
-        return self.backend.table_of(in_engine(source, lambda one: self.backend.table_of(one) is not None, of_view))
+        def holds(one: Source) -> bool:
+            # files that it reads where they are are not its own
+            return not isinstance(one, ParquetSource) and self.backend.table_of(one) is not None
+
+        return self.backend.table_of(in_engine(source, holds, of_view))
 
     def _view_source(self, table: ViewTable, *, rows: bool) -> Source:
         """A query of a table with all rows of a view."""
