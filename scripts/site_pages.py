@@ -11,7 +11,10 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "src" / "headwater"
 
 REFERENCE = {
-    "The store": ("`FeatureStore` and `AsyncFeatureStore`.", ["FeatureStore", "AsyncFeatureStore"]),
+    "The store": (
+        "`FeatureStore` and `AsyncFeatureStore`, and the engine that is given a session of Spark.",
+        ["FeatureStore", "AsyncFeatureStore", "SparkOfflineEngine"],
+    ),
     "Clients": (
         "A store behind a server: `Client` and `AsyncClient`, and what they prepare.",
         ["Client", "AsyncClient", "RemoteReader", "AsyncRemoteReader"],
@@ -22,6 +25,7 @@ REFERENCE = {
             *("Entity", "Feature", "Aggregation", "FeatureKind", "FeatureView", "FeatureSelection", "FeatureService"),
             *("on_demand", "OnDemandFeatureView", "RequestField"),
             *("ParquetSource", "CSVSource", "JSONSource", "SQLSource", "TableSource", "PushSource", "TransformSource"),
+            "SparkSource",
             "transform",
         ],
     ),

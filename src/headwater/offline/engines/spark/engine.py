@@ -40,7 +40,8 @@ class SparkEngine(RemoteEngine):
         scratch: the folder or URL through which rows go to Spark and back; the driver, the executors and this process
             read and write it. None: a temporary folder, where all of Spark is on this machine.
         conf: settings of Spark.
-        memory_limit, threads: of DuckDB.
+        memory_limit: of DuckDB, as `[offline] memory_limit`; None: its own.
+        threads: of DuckDB; None: every core.
         observer: told how far long statements are.
 
     Raises:
@@ -80,6 +81,19 @@ class SparkEngine(RemoteEngine):
 
     @classmethod
     def open(cls, folder: Path, settings: Mapping[str, Any], observer: Observer) -> SparkEngine:
+        """The engine of a project.
+
+        Args:
+            folder: the project's folder.
+            settings: of `[offline.spark]`, and `memory_limit` and `threads`.
+            observer: told how far long statements are.
+
+        Returns:
+            The engine; Spark is asked for with the first run.
+
+        Raises:
+            ConfigError: a setting that the engine does not have.
+        """
         refuse_unknown(settings, SETTINGS, "spark")
         return cls(folder, **settings, observer=observer)
 
@@ -93,13 +107,29 @@ class SparkEngine(RemoteEngine):
         return Executors.LOCAL if self.session().local else Executors.REMOTE
 
     def connect(self) -> SparkBackend:
+        """Begin a run.
+
+        Returns:
+            Its tables.
+        """
         return SparkBackend(self)
 
     def workspace(self, label: str = "") -> SparkWorkspace:
+        """A run's tables.
+
+        Args:
+            label: names the step for the observer.
+
+        Returns:
+            A place for them, gone once it is closed.
+        """
         return SparkWorkspace(self.connect(), self.embedded.workspace(label))
 
     def session(self) -> OwnSession:
         """The session of this engine, begun when first asked for.
+
+        Returns:
+            A session of its own.
 
         Raises:
             Unavailable: Spark cannot be reached, or the engine was closed.
@@ -119,6 +149,9 @@ class SparkEngine(RemoteEngine):
 
     def scratch(self) -> Scratch:
         """The scratch folder, made when first asked for.
+
+        Returns:
+            The folder.
 
         Raises:
             ConfigError: Spark is not on this machine, and none is named.
@@ -140,13 +173,27 @@ class SparkEngine(RemoteEngine):
         return None if isinstance(source, ParquetSource) else super()._held(source)
 
     def files_in_place(self, source: Source) -> Sequence[FileIdentity]:
+        """What identifies the files of a source that statements read where they are.
+
+        Args:
+            source: any source.
+
+        Returns:
+            The files; none of a source that is not read so.
+        """
         if not isinstance(source, ParquetSource):
             return ()
         files = self.readable_files(source)
         return () if files is None else files.files
 
     def readable_files(self, source: ParquetSource) -> ReadableFiles | None:
-        """The files of a source that a run reads where they are; None: the embedded engine reads them.
+        """The files of a source that a run reads where they are.
+
+        Args:
+            source: the source.
+
+        Returns:
+            The files; None where the embedded engine reads them.
 
         Raises:
             SourceError: there are none.
@@ -157,7 +204,11 @@ class SparkEngine(RemoteEngine):
         return readable_files(source, self.embedded.list_files(source) or (), self.embedded.folder, self._schemas)
 
     def made(self, view: str) -> None:
-        """Note a temporary view, to be dropped with the engine."""
+        """Note a temporary view, to be dropped with the engine.
+
+        Args:
+            view: its name.
+        """
         self._made.add(view)
 
     @property
@@ -170,8 +221,8 @@ class SparkEngine(RemoteEngine):
             self._closed = True
             session, scratch, self._session, self._scratch = self._session, self._scratch, None, None
         if session is not None:
-            for view in self._made:
-                with suppress(Exception):
+            with suppress(Exception):  # of a server that is gone they are gone too
+                for view in self._made:
                     session.spark.catalog.dropTempView(view)
             session.close()
         if scratch is not None:

@@ -47,6 +47,11 @@ FROM (
 """
 """Whether NULL is lowest, NaN highest, and arrays are compared element by element."""
 
+_RETRIES, _BACKOFF = 6, 4_000
+"""How often a call to a server that does not answer is tried again, and the longest pause between two (milliseconds):
+some twelve seconds in all. By PySpark's own policy a run waits ten minutes for a driver that is gone.
+"""
+
 _started: dict[Any, int] = {}
 """The local Spark that headwater started in this process → how many engines use it."""
 _lock = forks.lock()
@@ -77,6 +82,7 @@ class OwnSession:
         """End the session; a Spark that headwater started ends with the last of its sessions."""
         if self.connect:
             with suppress(Exception):
+                self.spark.client.set_retry_policies([])
                 self.spark.client.release_session()
             with suppress(Exception):
                 self.spark.client.close()
@@ -185,7 +191,12 @@ def _at_channel(builder: Any) -> Any:
     from pyspark.sql.connect.session import SparkSession
 
     # not by the builder of sessions, which would make it the process's default
-    return SparkSession(connection=builder)
+    own = SparkSession(connection=builder)
+    with suppress(Exception):  # older clients have no such thing
+        from pyspark.sql.connect.client.retries import DefaultPolicy
+
+        own.client.set_retry_policies([DefaultPolicy(max_retries=_RETRIES, max_backoff=_BACKOFF)])
+    return own
 
 
 @contextmanager

@@ -1,0 +1,100 @@
+"""What else is asked of the engine on Spark: whose session is changed, what is read, what is left behind, what fails.
+
+It runs in an environment of its own: `make test-sail`, `make test-spark`.
+"""
+
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sqlglot import exp, parse_one
+
+import headwater as hw
+from headwater.offline.engines.spark.engine import SparkEngine
+from tests.servers.spark import SAIL
+from tests.spark_tables import placing
+
+DAY = datetime(2024, 3, 1, tzinfo=UTC)
+DRIVER = hw.Entity("driver", join_keys={"driver": hw.Int64})
+
+
+def rides(source):
+    return hw.FeatureView("rides", entity=DRIVER, source=source, features=[hw.Feature("km", hw.Float64)])
+
+
+@pytest.fixture
+def engine(tmp_path, spark):
+    engine = SparkEngine(tmp_path, session=spark)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def table(tmp_path, engine, spark):
+    at = pa.array([datetime(2024, 3, day, tzinfo=UTC) for day in range(1, 31)], pa.timestamp("us", "UTC"))
+    with placing(tmp_path, engine, spark) as place:
+        rows = pa.table({"driver": pa.array([1] * 30), "at": at, "km": pa.array([float(n) for n in range(30)])})
+        place(rows, "care_rides")
+        yield "care_rides"
+
+
+def test_the_given_session_is_left_as_it_is_and_nothing_is_left_behind(tmp_path, spark, engine, table):
+    spark.conf.set("spark.sql.session.timeZone", "Asia/Kolkata")
+    try:
+        with hw.FeatureStore(tmp_path, offline=engine) as store:
+            store.apply([DRIVER, rides(hw.SparkSource(table=table, event_time="at"))])
+            spine = pa.table({"driver": [1], "timestamp": [DAY]})
+            found = store.get_historical_features(spine, ["rides:km"], include=("event_time",)).to_pylist()
+        assert (found[0]["km"], found[0]["rides__event_time"]) == (0.0, DAY)
+        assert spark.conf.get("spark.sql.session.timeZone") == "Asia/Kolkata"
+        names = [row["tableName"] for row in engine.session().spark.sql("SHOW TABLES").collect()]
+        # those of queries and files stay until the engine is closed
+        assert not [n for n in names if n.startswith("hw_") and not n.startswith(("hw_query_", "hw_files_"))]
+        assert not list(engine.embedded.temp_folder.rglob("*.parquet"))
+    finally:
+        spark.conf.set("spark.sql.session.timeZone", "UTC")
+
+
+def test_a_table_that_is_missing_is_named_with_the_nearest(tmp_path, engine, table):
+    with hw.FeatureStore(tmp_path, offline=engine) as store, pytest.raises(hw.HeadwaterError, match="care_ride"):
+        store.apply([DRIVER, rides(hw.SparkSource(table="care_ride", event_time="at"))])
+
+
+def test_what_a_filter_on_time_excludes_is_not_read(tmp_path, engine, table):
+    """The condition is on the source's own column, so that Spark hands it to the files."""
+    if SAIL:
+        return  # its rows are copied once a run
+    with hw.FeatureStore(tmp_path, offline=engine) as store:
+        store.apply([DRIVER, rides(hw.SparkSource(table=table, event_time="at"))])
+        spine = pa.table({"driver": [1], "timestamp": [DAY]})
+        statements = store.get_historical_features(spine, ["rides:km"]).sql()
+    (carried,) = [text for text in statements.split(";\n") if text.startswith("CREATE") and "carried" in text]
+    tables = parse_one(carried.partition(" AS ")[2], dialect="spark").find_all(exp.Table)
+    scans = [table.parent_select for table in tables]
+    (scan,) = [scan for scan in scans if scan.args["from_"].this.name.startswith("hw_query_")]
+    spark = engine.session().spark
+    plan = spark.sql(f"EXPLAIN FORMATTED {scan.sql('spark', identify=True)}").collect()[0][0]
+    assert "LessThanOrEqual(at" in plan.partition("PushedFilters:")[2]
+
+
+def test_an_engine_that_was_closed_says_so(tmp_path, spark):
+    engine = SparkEngine(tmp_path, session=spark)
+    engine.session()
+    engine.close()
+    with pytest.raises(hw.Unavailable, match="closed"):
+        engine.session()
+
+
+def test_parquet_files_of_types_that_spark_reads_otherwise_are_left_to_duckdb(tmp_path, engine):
+    at = pa.array([DAY], pa.timestamp("us", "UTC"))
+    plain = {"driver": pa.array([1]), "at": at, "km": pa.array([1.0])}
+    others = {
+        "nanos": {**plain, "at": at.cast(pa.timestamp("ns", "UTC"))},
+        "unsigned": {**plain, "n": pa.array([1], pa.uint64())},
+        "case": {**plain, "KM": pa.array([1.0])},
+    }
+    for name, columns in {"plain": plain, **others}.items():
+        pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet")
+        found = engine.readable_files(hw.ParquetSource(f"{name}.parquet", event_time="at"))
+        assert (found is not None) == (name == "plain" and not SAIL)

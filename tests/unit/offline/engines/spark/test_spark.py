@@ -1,0 +1,34 @@
+"""What of the engine on Spark needs no Spark: its errors, its settings, and columns on their way there and back."""
+
+import pyarrow as pa
+import pytest
+
+import headwater as hw
+from headwater.offline.engines.spark.engine import SparkEngine
+from headwater.offline.engines.spark.errors import translated
+from headwater.offline.engines.spark.types import given_back, kept, kept_type
+
+
+def test_a_lost_driver_and_a_full_disk_are_named():
+    lost = translated(RuntimeError("[Errno 111] Connection refused"))
+    assert isinstance(lost, hw.Unavailable) and "open the store again" in str(lost)
+    full = translated(RuntimeError("java.io.IOException: No space left on device"))
+    assert isinstance(full, hw.errors.StorageFull) and "spark.local.dir" in str(full)
+
+
+def test_one_of_session_master_and_remote_is_needed(tmp_path):
+    for options in ({}, {"master": "local", "remote": "sc://localhost"}):
+        with pytest.raises(hw.errors.ConfigError, match="one of"):
+            SparkEngine(tmp_path, **options)
+    with pytest.raises(hw.errors.ConfigError, match="sc://"):
+        SparkEngine(tmp_path, remote="localhost:15002").session()
+
+
+def test_embeddings_of_which_all_are_null_come_back():
+    """Arrow's own cast reads beyond the elements of such a list."""
+    kind = pa.list_(pa.float32(), 3)
+    for values in ([None, None], [], [[1.0, 2.0, 3.0], None], [None, [1.0, 2.0, 3.0]]):
+        given = pa.array(values, kind)
+        there = kept(given, kept_type(kind))
+        assert there.to_pylist() == values
+        assert given_back(there, kind).equals(given)
