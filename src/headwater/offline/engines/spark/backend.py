@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 
 _numbers = itertools.count()
 _ROW_GROUP = 1_000_000
+_PLAIN = (
+    *(exp.Binary, exp.Case, exp.Cast, exp.Coalesce, exp.Connector, exp.Count, exp.CountIf, exp.Exists, exp.Greatest),
+    *(exp.If, exp.Lag, exp.Lead, exp.Least, exp.Max, exp.Min, exp.RowNumber, exp.Sum),
+)
+"""Functions that DuckDB and Spark have by the same name and meaning."""
 _ROWS = 65_536
 
 
@@ -183,8 +188,11 @@ class SparkBackend(Backend):
     def _here(self, query: exp.Query) -> str | None:
         """A query of tables that Spark has written already, in DuckDB's words; None where it is Spark's to answer.
 
-        Rows come to this process anyway, and a statement of Spark's costs a quarter of a second.
+        Rows come to this process anyway, and a statement of Spark's costs a quarter of a second. Functions beyond the
+        query's own, such as those of buckets, are Spark's.
         """
+        if not all(isinstance(function, _PLAIN) for function in query.find_all(exp.Func)):
+            return None
         tables = list(query.find_all(exp.Table))
         if not self.engine.reads_scratch or any(table.name not in self._tables for table in tables):
             return None
