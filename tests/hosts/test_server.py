@@ -226,20 +226,6 @@ def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, capture_output=True, text=True, timeout=60)
 
 
-def test_what_cannot_be_served_is_refused_at_once(project: Path, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        done = run(project, "--port", str(port))
-        assert done.returncode == 1 and "cannot listen" in done.stderr
-    (project / "headwater.toml").write_text('[onlin]\nurl = "x"\n')
-    done = run(project, "--port", "0")
-    assert done.returncode == 1 and "onlin" in done.stderr
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    done = run(empty, "--port", "0")
-    assert done.returncode == 1 and "no project" in done.stderr
-
-
 def counted(server: HeadwaterServer) -> float:
     """How many reads all workers have answered, as any of them says."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)

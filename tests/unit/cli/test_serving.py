@@ -53,6 +53,16 @@ def test_a_port_that_is_taken_is_answered_with_the_option(project, command):
     assert "cannot listen on 127.0.0.1" in err and "--port" in err
 
 
+def test_a_project_that_cannot_be_opened_is_refused_before_any_worker_begins(project, command, tmp_path):
+    (project / "headwater.toml").write_text('[onlin]\nurl = "x"\n')
+    _, err = command.both(project, "serve", "--port", "0", code=1)
+    assert "onlin" in err
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    _, err = command.both(empty, "serve", "--port", "0", code=1)
+    assert "no project" in err
+
+
 def test_keys_in_clear_text_are_warned_of(project, command, monkeypatch):
     monkeypatch.setattr("headwater.serving.supervisor.Supervisor.run", lambda self: self.listening.close() or 0)
     for options, says in (
