@@ -33,10 +33,11 @@ from headwater.compute.windows.putting import put
 from headwater.compute.windows.requests import Batch
 from headwater.online.rows.windows.codec import encode_row
 from headwater.online.rows.windows.record import FillRecord, encode_record
-from headwater.online.rows.windows.row import blank_row, build_row
+from headwater.online.rows.windows.row import blank_row
 from headwater.planning.resolve import whole_view
 from headwater.planning.windows.events import WindowEvent
 from headwater.planning.windows.layout import WindowLayout
+from headwater.testing.window_rows import build_row
 
 FUNCTIONS, WINDOWS = ("count", "sum", "mean", "min", "max"), ("1h", "1d", "7d", "30d")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -14,6 +14,7 @@ import pytest
 from headwater.compute.windows import keeping, merging, putting, running, shown
 from headwater.online.rows.windows import record, row
 from headwater.online.stores.redis import cluster_records
+from headwater.testing import window_rows
 
 Edit = tuple[Any, str, str, str]
 """Module or class, function, its text, and the text in place of that."""
@@ -42,8 +43,8 @@ RULES: dict[str, list[Edit]] = {
     "the table of ids is ordered by event time": [
         (row, "_is_new", "if event.event <= row.ids_after", "if event.known_at <= row.ids_after"),
         (row, "_is_new", "MergedId(event.event,", "MergedId(event.known_at,"),
-        (row, "build_row", "(event.event, event.id, event)", "(event.known_at, event.id, event)"),
-        (row, "build_row", "MergedId(e.event,", "MergedId(e.known_at,"),
+        (window_rows, "build_row", "(event.event, event.id, event)", "(event.known_at, event.id, event)"),
+        (window_rows, "build_row", "MergedId(e.event,", "MergedId(e.known_at,"),
     ],
     "a delete empties the table of ids": [(row, "empty", "row.ids, row.ids_after = {}, NEVER", "pass")],
     "what a delete hides is not merged": [(merging, "required", "and not row.hides(event)", "")],
@@ -75,7 +76,9 @@ RULES: dict[str, list[Edit]] = {
     "a rebuild reads the log's end after the row": [
         (keeping, "_rebuilt", "end: End = yield LogEnd()", "end: End = run.end")
     ],
-    "a fold leaves no flag": [(keeping, "_keep", "redo |= {key for key, new in made.items() if new.rebuild}", "pass")],
+    "a fold leaves no flag": [
+        (keeping, "_keep", "redo |= {key for key, new in made.items() if new.rebuild} | (", "redo |= (")
+    ],
     "each key that is named has a row": [(keeping, "_keep", "or k not in run.unnamed or not", "or not")],
     "a run's puts hold within its epoch": [
         (keeping, "_keep", "made, epoch)", "made, None)"),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from headwater.online.rows.windows.reading import read_row
-from headwater.online.rows.windows.row import NEVER, WindowRow, counted
+from headwater.online.rows.windows.row import NEVER, WindowRow
 from headwater.planning.windows.events import WindowEvent
+from headwater.testing.window_rows import counted
 from headwater.types import Status
 from tests.interleaved.window_world import LAYOUT, TOLERANCE, World, held, numbers
 

@@ -12,16 +12,17 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from headwater.compute.windows import requests as asks
-from headwater.compute.windows.merging import deleted_through, rebuilt
+from headwater.compute.windows.merging import deleted_through
 from headwater.compute.windows.putting import put
 from headwater.compute.windows.running import fill, run
 from headwater.compute.windows.shown import shown
 from headwater.definitions.aggregation import Aggregation
 from headwater.online.rows.windows.codec import decode_row, encode_row
 from headwater.online.rows.windows.record import FillRecord, SourceThrough
-from headwater.online.rows.windows.row import NEVER, WindowRow, counted
+from headwater.online.rows.windows.row import NEVER, WindowRow
 from headwater.planning.windows.events import WindowEvent
 from headwater.planning.windows.layout import window_layout
+from headwater.testing.window_rows import counted, rebuilt
 from headwater.types import Int64
 
 TOLERANCE = 3

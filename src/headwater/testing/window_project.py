@@ -25,12 +25,13 @@ from headwater.online.meta import fill_record_key
 from headwater.online.rows.encoder import RowEncoder
 from headwater.online.rows.windows.codec import decode_row
 from headwater.online.rows.windows.reading import holds_from, read_row
-from headwater.online.rows.windows.row import NEVER, WindowRow, counted
+from headwater.online.rows.windows.row import NEVER, WindowRow
 from headwater.planning.resolve import ResolvedView, whole_view
 from headwater.planning.windows.events import WindowEvent
 from headwater.store import FeatureStore
 from headwater.testing.oracle import Delete, LogRow, OracleView, SourceRow
 from headwater.testing.window_oracle import WindowRequest, statements, window_answer
+from headwater.testing.window_rows import counted
 from headwater.types import Int64, String
 
 BEGIN = datetime(2026, 6, 1, tzinfo=UTC)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, count
 from typing import Any, NamedTuple
@@ -27,6 +28,7 @@ from headwater.compute.windows.requests import (
     Version,
     Work,
 )
+from headwater.online.rows.values import Damaged
 from headwater.online.rows.windows.codec import next_sequences
 from headwater.online.rows.windows.record import FillRecord, SourceThrough
 from headwater.online.rows.windows.row import WindowRow, blank_row
@@ -140,7 +142,7 @@ def _keep(
             waiting = [key for key in waiting if key not in left]
         redo = {key for key in waiting if key in whole or _needs_history(run, rows[key])}
         made: dict[bytes, WindowRow] = yield from _folded(version, run, rows, due, set(waiting) - redo)
-        redo |= {key for key, new in made.items() if new.rebuild}
+        redo |= {key for key, new in made.items() if new.rebuild} | (set(waiting) - made.keys())
         made |= yield from _rebuilt(version, run, sorted(redo))
         begun = [k for k in waiting if rows[k] is not None or k not in run.unnamed or not holds_nothing(made[k])]
         swaps = _swaps(begun, rows, made, epoch)
@@ -205,7 +207,7 @@ def _needs_history(run: Run, row: WindowRow | DamagedRow | None) -> bool:
 def _folded(
     version: Version, run: Run, rows: Rows, due: Mapping[bytes, Due], keys: AbstractSet[bytes]
 ) -> Work[dict[bytes, WindowRow]]:
-    """Rows with what is due of them, and those that were missing."""
+    """Rows with what is due of them, and those that were missing; without those that prove damaged."""
     low, known = run.record.low, run.record.known_through
     bases = {key: row for key in keys if isinstance(row := rows[key], WindowRow)}
     for key in keys - bases.keys():
@@ -215,9 +217,12 @@ def _folded(
     later: Mapping[bytes, list[Batch]] = {}
     if listing:
         later = yield Batches(listing, run.end.position, max(max(bases[key].listed) for key in listing))
-    return {
-        key: after_fold(version, bases[key], taken[key], known, run.end, later.get(key, ())) for key in sorted(keys)
-    }
+    made = {}
+    for key in sorted(keys):
+        # one that proves damaged is left to be rebuilt
+        with suppress(Damaged):
+            made[key] = after_fold(version, bases[key], taken[key], known, run.end, later.get(key, ()))
+    return made
 
 
 def _rebuilt(version: Version, run: Run, keys: Sequence[bytes]) -> Work[dict[bytes, WindowRow]]:

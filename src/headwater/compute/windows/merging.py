@@ -10,8 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from headwater.compute.windows.requests import Batch, Due, End, Version
+from headwater.online.rows.values import Damaged
 from headwater.online.rows.windows.record import FillRecord
-from headwater.online.rows.windows.row import NEVER, WindowRow, add_statements, add_to_each, blank_row, build_row, empty
+from headwater.online.rows.windows.row import (
+    NEVER,
+    WindowRow,
+    add_statements,
+    add_to_each,
+    blank_row,
+    empty,
+)
 from headwater.planning.windows.events import WindowEvent
 
 
@@ -30,17 +38,27 @@ def begun(version: Version, record: FillRecord, arrival: int) -> WindowRow:
 
 
 def after_put(version: Version, row: WindowRow, batch: Batch, later: Sequence[Batch] = ()) -> WindowRow:
-    """The row after a batch that it does not cover, as `after_puts` has it."""
-    return after_puts(version, [(row, batch, later)])[0]
+    """The row after a batch that it does not cover, as `after_puts` has it.
+
+    Raises:
+        Damaged: a list of the row.
+    """
+    (new,) = after_puts(version, [(row, batch, later)])
+    if isinstance(new, Damaged):
+        raise new
+    return new
 
 
-def after_puts(version: Version, puts: Iterable[tuple[WindowRow, Batch, Sequence[Batch]]]) -> list[WindowRow]:
+def after_puts(version: Version, puts: Sequence[tuple[WindowRow, Batch, Sequence[Batch]]]) -> list[WindowRow | Damaged]:
     """Rows after batches that they do not cover; neither `applied_through` nor `known_through` rises.
 
     Args:
         version: the version.
         puts: the row as it was read; the batch, with statements or a delete; for a delete, the key's batches at
             positions after it.
+
+    Returns:
+        In place of a row that proved damaged what is wrong with it.
     """
     changes = []
     for row, batch, later in puts:
@@ -53,7 +71,13 @@ def after_puts(version: Version, puts: Iterable[tuple[WindowRow, Batch, Sequence
             again = [each for each in later if each.position in row.listed and each.position > new.delete_position]
             events = _required(version, new, again)
         changes.append((new, events))
-    add_to_each(version.layout, changes, version.tolerance)
+    try:
+        add_to_each(version.layout, changes, version.tolerance)
+    except Damaged as bad:
+        if len(puts) == 1:
+            return [bad]
+        # which of them is found one by one
+        return [made for each in puts for made in after_puts(version, [each])]
     return [new for new, _ in changes]
 
 
@@ -69,6 +93,9 @@ def after_fold(
         since: the record's `known_through`.
         end: up to where.
         later: the key's batches that the row lists beyond `end`; needed where a fresh batch is a delete.
+
+    Raises:
+        Damaged: a list of the row.
     """
     new = row.copy()
     new.applied_through = max(row.applied_through, end.position)
@@ -99,36 +126,6 @@ def _due(version: Version, row: WindowRow, new: WindowRow, batch: Batch, since: 
 
 def _required(version: Version, row: WindowRow, batches: Iterable[Batch]) -> list[WindowEvent]:
     return [event for batch in batches for event in required(version, row, batch)]
-
-
-def rebuilt(
-    version: Version,
-    *,
-    fill: int,
-    run: int,
-    end: End,
-    log: Sequence[Batch],
-    source: Iterable[WindowEvent],
-) -> WindowRow:
-    """The row from history.
-
-    Args:
-        version: the version.
-        fill: of the row.
-        run: the number of the run that rebuilds it.
-        end: the log's end and clock, read after the row that it replaces.
-        log: all of the key's batches up to that end.
-        source: the statements of the source as the run listed it.
-    """
-    row = blank_row(version.layout, fill=fill, applied_through=end.position, known_through=end.clock)
-    row.run = run
-    for batch in log:
-        if batch.delete is not None:
-            empty(row, batch.delete, batch.position)
-    statements = [event for event in source if not row.hides(event)]
-    statements += [event for batch in log for event in required(version, row, batch)]
-    build_row(version.layout, row, statements, version.tolerance)
-    return row
 
 
 def deleted_through(arrival: int, newest_known: int, tolerance: int) -> int:

@@ -23,6 +23,7 @@ from headwater.compute.windows.requests import (
     Version,
     Work,
 )
+from headwater.online.rows.values import Damaged
 from headwater.online.rows.windows.codec import next_sequences
 from headwater.online.rows.windows.record import FillRecord
 from headwater.online.rows.windows.row import WindowRow
@@ -78,7 +79,7 @@ def _put(version: Version, batches: Mapping[bytes, Batch], report: PutReport) ->
                 again.append(key)
             else:
                 merges.append(merge)
-        swaps: list[Swap] = yield from _swaps(version, merges, snapshot.epoch)
+        swaps: list[Swap] = yield from _swaps(version, merges, snapshot.epoch, report)
         done: list[bool] = (yield SwapAll(swaps)) if swaps else []
         report.applied |= {swap.key for swap, each in zip(swaps, done, strict=True) if each}
         waiting = again + [swap.key for swap, each in zip(swaps, done, strict=True) if not each]
@@ -120,7 +121,7 @@ def _merge(
     return _Merge(key, batch, row, base, missing, record.low)
 
 
-def _swaps(version: Version, merges: Sequence[_Merge], epoch: Any) -> Work[list[Swap]]:
+def _swaps(version: Version, merges: Sequence[_Merge], epoch: Any, report: PutReport) -> Work[list[Swap]]:
     deletes = [merge for merge in merges if merge.batch.delete is not None and merge.base.listed]
     later: Mapping[bytes, list[Batch]] = {}
     if deletes:
@@ -129,13 +130,18 @@ def _swaps(version: Version, merges: Sequence[_Merge], epoch: Any) -> Work[list[
         later = yield Batches([merge.key for merge in deletes], after, through)
     made = after_puts(version, [(m.base, m.batch, later.get(m.key, ())) for m in merges])
     rows = {merge.key: row for merge, row in zip(merges, made, strict=True)}
-    many = {key: row for key, row in rows.items() if len(row.listed) > version.most_listed}
+    most = version.most_listed
+    many = {key: row for key, row in rows.items() if isinstance(row, WindowRow) and len(row.listed) > most}
     if many:
         rows |= yield from _folded(version, many, {merge.key: merge.low for merge in merges})
     swaps = []
     before = [0 if merge.row is None else merge.row.sequence for merge in merges]
     for merge, old, sequence in zip(merges, before, next_sequences(before), strict=True):
         new = rows[merge.key]
+        if isinstance(new, Damaged):
+            # as one that was damaged when it was read
+            report.left.add(merge.key)
+            continue
         assert new.covers(merge.batch.position)
         new.sequence = sequence
         # a row that is there goes back with the store; what was read of a record does not
@@ -146,18 +152,21 @@ def _swaps(version: Version, merges: Sequence[_Merge], epoch: Any) -> Work[list[
 
 def _folded(
     version: Version, rows: Mapping[bytes, WindowRow], lows: Mapping[bytes, int]
-) -> Work[dict[bytes, WindowRow]]:
+) -> Work[dict[bytes, WindowRow | Damaged]]:
     """Rows with fewer positions listed: a fold of some keys, without a query of history."""
     end: End = yield LogEnd()
     # what comes before is in the rows, and hidden by a delete that is not
     after = min(max(lows[key], row.applied_through) for key, row in rows.items())
     through = max(end.position, *(max(row.listed) for row in rows.values()))
     found: Mapping[bytes, list[Batch]] = yield Batches(sorted(rows), after, through)
-    folded = {}
+    folded: dict[bytes, WindowRow | Damaged] = {}
     for key, row in rows.items():
         batches = found.get(key, [])
         due = Due([batch for batch in batches if batch.position <= max(end.position, row.applied_through)])
         # `known_through` as it is
         upto = End(end.position, row.known_through)
-        folded[key] = after_fold(version, row, due, row.known_through, upto, batches)
+        try:
+            folded[key] = after_fold(version, row, due, row.known_through, upto, batches)
+        except Damaged as bad:
+            folded[key] = bad
     return folded

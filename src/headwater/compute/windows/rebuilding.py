@@ -1,4 +1,4 @@
-"""Rows of window versions from history, many keys at once: what `merging.rebuilt` says of one.
+"""Rows of window versions from history, many keys at once: what `testing.window_rows.rebuilt` says of one.
 
 The two are compared by `tests/unit/compute/windows/test_rebuilding.py`.
 """

@@ -1,16 +1,23 @@
 """Single steps of window rows, by hand; every order of them is in tests/interleaved."""
 
+import struct
+
 import pytest
 
-from headwater.compute.windows.merging import after_fold, after_put, begun, deleted_through, holds_nothing, rebuilt
-from headwater.compute.windows.requests import Batch, Due, End, Version
+from headwater.compute.windows.keeping import Run, keep
+from headwater.compute.windows.merging import after_fold, after_put, begun, deleted_through, holds_nothing
+from headwater.compute.windows.putting import put
+from headwater.compute.windows.requests import Batch, Due, End, LogEnd, Read, Snapshot, Version
 from headwater.compute.windows.shown import shown
 from headwater.definitions.aggregation import Aggregation
+from headwater.online.rows.values import Damaged
+from headwater.online.rows.windows.codec import decode_row, encode_row
 from headwater.online.rows.windows.reading import read_row
 from headwater.online.rows.windows.record import FillRecord, SourceThrough
-from headwater.online.rows.windows.row import NEVER, blank_row
+from headwater.online.rows.windows.row import NEVER, add_statements, blank_row
 from headwater.planning.windows.events import WindowEvent
 from headwater.planning.windows.layout import window_layout
+from headwater.testing.window_rows import rebuilt
 from headwater.types import Int64
 
 LAYOUT = window_layout([Aggregation("n", "sum", None)], {"n": Int64})
@@ -94,3 +101,33 @@ def test_a_version_that_is_not_filled_shows_nothing():
     empty = shown(LAYOUT, FillRecord(5, 5, 8, 9), row)
     assert empty is not None and holds_nothing(empty)
     assert (empty.fill, empty.applied_through, empty.known_through) == (5, 8, 9)
+
+
+def test_a_row_that_proves_damaged_as_it_is_changed_is_left_by_puts_and_rebuilt_by_folds():
+    layout = window_layout([Aggregation("n", "count", "1h")], {"n": Int64})
+    version, minutes = Version(layout, tolerance=5), 60_000_000
+    row = blank_row(layout, fill=1)
+    add_statements(layout, row, [event(1, number * 5 * minutes, number + 1) for number in range(3)], 5)
+    data = bytearray(encode_row(layout, row))
+    steps, counts = 64 + 8 + 16, 64 + 8 + 16 + 12
+    assert struct.unpack_from("<6I", data, steps) == (0, 1, 2, 3, 2, 1)
+    # boundaries that fall, and a count that can only grow where it is decoded
+    struct.pack_into("<2I", data, steps + 4, 2, 1)
+    struct.pack_into("<I", data, counts, 0xFFFFFFFF)
+    row = decode_row(layout, bytes(data))
+    late = batch(9, 20 * minutes, event(1, 20 * minutes, 9))
+    with pytest.raises(Damaged, match="do not rise"):
+        after_put(version, row, late)
+
+    record = FillRecord(fill=1, filling=1)
+    work = put(version, {b"key": late})
+    assert isinstance(next(work), Read)
+    with pytest.raises(StopIteration) as stopped:
+        work.send(Snapshot(None, record, {b"key": row}))
+    assert (stopped.value.value.applied, stopped.value.value.left) == (set(), {b"key"})
+
+    run = Run(2, 1, None, record, SourceThrough(), End(9, 20 * minutes))
+    work = keep(version, run, {b"key": Due([late])})
+    assert isinstance(next(work), Read)
+    assert isinstance(work.send(Snapshot(None, record, {b"key": row})), LogEnd)
+    assert work.send(run.end).keys == [b"key"]

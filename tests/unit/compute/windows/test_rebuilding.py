@@ -8,7 +8,6 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.compute.windows.merging import rebuilt
 from headwater.compute.windows.rebuilding import rebuilt_rows
 from headwater.compute.windows.requests import Batch, End, Rebuild, Version
 from headwater.definitions.aggregation import Aggregation
@@ -18,6 +17,7 @@ from headwater.planning.windows.columns import Column
 from headwater.planning.windows.events import WindowEvent
 from headwater.planning.windows.layout import window_layout
 from headwater.planning.windows.statements import Statements
+from headwater.testing.window_rows import rebuilt
 from headwater.types import Int64
 
 LAYOUT = window_layout(

@@ -7,11 +7,12 @@ from hypothesis import given, settings
 
 from headwater.definitions.aggregation import Aggregation
 from headwater.online.rows.windows.codec import LARGEST_ROW, encode_row
-from headwater.online.rows.windows.row import add_statements, blank_row, build_row
+from headwater.online.rows.windows.row import add_statements, blank_row
 from headwater.planning.windows import sizes
 from headwater.planning.windows.events import WindowEvent, event_digest
 from headwater.planning.windows.layout import window_layout
 from headwater.planning.windows.sizes import row_sizes, shown_bytes, too_large
+from headwater.testing.window_rows import build_row
 from headwater.types import Array, Float64, Int64, String
 from tests.unit.online.rows.windows.drawn import event_of, layouts, statements
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import struct
+from operator import lt
 
 import numpy as np
 
+from headwater.clock import MAX_MICROS
+from headwater.online.rows.values import Damaged
 from headwater.online.rows.windows.lists import RowList
 from headwater.online.rows.windows.packing import Bytes
 from headwater.online.rows.windows.state_bytes import pack_states, unpack_states, wide_size
@@ -63,7 +66,10 @@ def unpack_list(layout: ListLayout, data: Bytes, step: int) -> RowList:
     first = TIME.unpack(data.take(8))[0] if bounded else 0
     columns = Bytes(data.take(wide_size(layout, flags) * (count + lifetime)))
     width, form = (8, "<u8") if flags & WIDE_BOUNDARIES else (4, "<u4")
-    made.boundaries = [first + number * step for number in np.frombuffer(data.take(width * bounded), form).tolist()]
+    distances = np.frombuffer(data.take(width * bounded), form).tolist()
+    made.boundaries = [first + number * step for number in distances]
+    if bounded and (distances[0] or not all(map(lt, distances, distances[1:])) or made.boundaries[-1] > MAX_MICROS):
+        raise Damaged("a list of a window row whose boundaries do not rise")
     if count + lifetime:
         made.states = unpack_states(layout, flags, count + lifetime, columns, data, step)
         made.lifetime = made.states.pop() if lifetime else None

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import msgspec
 
 from headwater.clock import MIN_MICROS
-from headwater.online.rows.windows.lists import RowList, add_entry, least_boundary, prune
+from headwater.online.rows.windows.lists import RowList, add_entry, prune
 from headwater.online.rows.windows.stored_events import Addition, add_to_rows
 from headwater.online.rows.windows.stored_lists import Plans, StoredLists
 from headwater.planning.windows.events import WindowEvent, entry_for, is_hidden
 from headwater.planning.windows.layout import WindowLayout
-from headwater.planning.windows.rule import BEFORE_ALL, boundary_of
-from headwater.planning.windows.values import rank
+from headwater.planning.windows.rule import boundary_of
 
 NEVER = MIN_MICROS
 """In place of a time that there is none of."""
@@ -109,6 +108,9 @@ def add_statements(layout: WindowLayout, row: WindowRow, statements: Sequence[Wi
         row: changed in place.
         statements: in any order.
         tolerance: by how much clocks may differ, microseconds.
+
+    Raises:
+        Damaged: a list of the row, which is worth nothing then.
     """
     add_to_each(layout, [(row, statements)], tolerance)
 
@@ -120,6 +122,9 @@ def add_to_each(layout: WindowLayout, rows: Iterable[tuple[WindowRow, Sequence[W
         layout: the version's.
         rows: each with its statements, changed in place.
         tolerance: by how much clocks may differ, microseconds.
+
+    Raises:
+        Damaged: a list of some row; all of them are worth nothing then.
     """
     additions = []
     for row, statements in rows:
@@ -139,45 +144,6 @@ def add_to_each(layout: WindowLayout, rows: Iterable[tuple[WindowRow, Sequence[W
             prune(each, state, row.newest_known, tolerance)
     if additions:
         add_to_rows(Plans.of(layout), additions, tolerance)
-
-
-def build_row(layout: WindowLayout, row: WindowRow, statements: Iterable[WindowEvent], tolerance: int) -> None:
-    """Put all that a row without events should have into it, the table of ids made from the whole.
-
-    Args:
-        layout: the version's.
-        row: a blank one, changed in place.
-        statements: all that its delete does not hide, in any order.
-        tolerance: by how much clocks may differ, microseconds.
-    """
-    events = counted(statements)
-    row.newest_known = max([row.newest_known, *(event.known_at for event in events)])
-    least = [least_boundary(each, row.newest_known, tolerance) for each in layout.lists]
-    # the newest first: an event changes the records at or before it, of which there are none yet
-    for event in sorted(events, key=lambda each: each.event, reverse=True):
-        _add_event(layout, row, event, least)
-    for each, state in zip(layout.lists, row.lists, strict=True):
-        prune(each, state, row.newest_known, tolerance)
-    named = sorted(((event.event, event.id, event) for event in events if event.id is not None), key=lambda n: n[:2])
-    row.ids = {name: MergedId(e.event, e.known_at, e.from_log, e.position) for _, name, e in named[-layout.ids :]}
-    row.ids_after = max((event for event, _, _ in named[: -layout.ids]), default=NEVER)
-
-
-def counted(statements: Iterable[WindowEvent]) -> list[WindowEvent]:
-    """Of the statements of one event the least, in order; those without an id are an event each."""
-    named: dict[int, WindowEvent] = {}
-    events = []
-    for event in sorted(statements, key=lambda each: (*each.order, _content(each))):
-        if event.id is None or event.id not in named:
-            events.append(event)
-        if event.id is not None:
-            named.setdefault(event.id, event)
-    return events
-
-
-def _content(event: WindowEvent) -> tuple[object, ...]:
-    """What decides between statements of a source that were known at the same instant."""
-    return () if event.from_log else tuple(rank(event.values[name]) for name in sorted(event.values))
 
 
 def _ordered(statements: Sequence[WindowEvent]) -> Sequence[WindowEvent]:
@@ -202,14 +168,12 @@ def _is_new(layout: WindowLayout, row: WindowRow, event: WindowEvent) -> bool:
     return True
 
 
-def _add_event(layout: WindowLayout, row: WindowRow, event: WindowEvent, least: Sequence[int] = ()) -> None:
-    row.newest_event = max(row.newest_event, event.event)
-    row.newest_known = max(row.newest_known, event.known_at)
+def _add_event(layout: WindowLayout, row: WindowRow, event: WindowEvent) -> None:
     boundary = boundary_of(event.event, layout.hops)
-    for i, (each, state) in enumerate(zip(layout.lists, row.lists, strict=True)):
+    for each, state in zip(layout.lists, row.lists, strict=True):
         entry = entry_for(each, event)
         if entry is not None:
-            add_entry(each, state, entry, boundary, least[i] if least else BEFORE_ALL)
+            add_entry(each, state, entry, boundary)
 
 
 def empty(row: WindowRow, through: int, position: int) -> None:

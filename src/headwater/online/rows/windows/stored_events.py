@@ -6,6 +6,7 @@ lifetime), and lists of other kinds, are decoded, changed and packed again.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -124,7 +125,11 @@ def _changed(plans: Plans, index: int, addition: Addition, ends: list[Ends | Non
     own = ends[plan.group]
     if own is None:
         own = ends[plan.group] = ends_of(plans.hops[plan.group], addition.before, addition.after, tolerance)
-    return plan.one.changed(lists.part(index), entries, own)
+    try:
+        return plan.one.changed(lists.part(index), entries, own)
+    except (struct.error, OverflowError):
+        # numbers beyond their bytes: decoding says whether they are damage
+        return None
 
 
 def _add_to_many(plans: Plans, additions: Sequence[Addition], tolerance: int) -> None:

@@ -19,7 +19,7 @@ from headwater.online.rows.windows.codec import decode_row, encode_row
 from headwater.online.rows.windows.list_bytes import pack_list
 from headwater.online.rows.windows.merged_rows import merge_rows
 from headwater.online.rows.windows.reading import holds_from, read_row
-from headwater.online.rows.windows.row import WindowRow, blank_row, build_row
+from headwater.online.rows.windows.row import WindowRow, blank_row
 from headwater.planning.windows.columns import Column
 from headwater.planning.windows.events import WindowEvent
 from headwater.planning.windows.kinds import SPREAD, TOTAL
@@ -27,6 +27,7 @@ from headwater.planning.windows.layout import WindowLayout
 from headwater.planning.windows.statements import Statements, without_repeats
 from headwater.planning.windows.values import result_array
 from headwater.testing.window_oracle import Statement
+from headwater.testing.window_rows import build_row
 from tests.unit.online.rows.windows.drawn import COLUMNS, event_of, layout_of, layouts, statements
 
 TOLERANCE = 3

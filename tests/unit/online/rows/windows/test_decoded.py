@@ -145,6 +145,7 @@ def test_damaged_rows_are_named_and_the_others_are_right(many, layout, history, 
             continue
         try:
             right = decode_row(layout, given_row)
+            assert len(list(right.lists)) == len(layout.lists)
         except Damaged:
             # what is wrong outside of what was read is not seen
             continue

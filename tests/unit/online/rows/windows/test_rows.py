@@ -12,12 +12,13 @@ from headwater.online.rows.windows import lists
 from headwater.online.rows.windows.codec import decode_row, encode_row
 from headwater.online.rows.windows.lists import selectable_of, selectable_of_many
 from headwater.online.rows.windows.reading import LEFT_OUT, OVERFLOWS, read_row
-from headwater.online.rows.windows.row import WindowRow, add_statements, blank_row, build_row, empty
+from headwater.online.rows.windows.row import WindowRow, add_statements, blank_row, empty
 from headwater.planning.windows.layout import WindowLayout
 from headwater.planning.windows.states.sums import Totals
 from headwater.testing import SCALE
 from headwater.testing.oracle import Delete
 from headwater.testing.window_oracle import Statement
+from headwater.testing.window_rows import build_row
 from headwater.types import Status
 from tests.unit.online.rows.windows.drawn import KEY, event_of, is_right, layout_of, layouts, right_values, statements
 

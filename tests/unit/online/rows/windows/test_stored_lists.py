@@ -180,6 +180,27 @@ def test_many_rows_decoded_at_once_are_each_decoded(layout, rows, seed):
             assert content(made) == content(right)
 
 
+@settings(max_examples=60 * SCALE)
+@given(numbers(), statements(span=200), st.integers(0, 2**32))
+def test_damage_is_found_by_whoever_decodes_or_changes_a_row(layout, rows, seed):
+    r = random.Random(seed)
+    row = blank_row(layout)
+    add_statements(layout, row, [event_of(each) for each in rows[1:]], TOLERANCE)
+    data = bytearray(encode_row(layout, row))
+    for _ in range(r.choice([1, 1, 2, 8])):
+        i = r.randrange(64, len(data))
+        data[i : i + 1] = bytes([r.choice([0, 255, data[i] ^ 1 << r.randrange(8)])])
+    for given_event in [event_of(each) for each in rows[:1]]:
+        try:
+            row = decode_row(layout, bytes(data))
+            add_statements(layout, row, [given_event], TOLERANCE)
+            made = decode_row(layout, encode_row(layout, row))
+            assert len(list(made.lists)) == len(layout.lists)
+            encode_row(layout, made)
+        except Damaged as bad:
+            assert str(bad)
+
+
 @pytest.mark.parametrize("many", [False, True])
 @pytest.mark.parametrize(
     ("dtype", "values"),

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 def put_events(layout: WindowLayout, rows: Sequence[WindowRow], statements: Statements, tolerance: int) -> None:
-    """Put all events that rows without events should have into them, as `row.build_row` does for one.
+    """Put all events that rows without events should have into them, as `testing.window_rows.build_row` does for one.
 
     Args:
         layout: the version's.
