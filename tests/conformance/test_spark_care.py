@@ -11,8 +11,11 @@ import pytest
 from sqlglot import exp, parse_one
 
 import headwater as hw
+from headwater.offline.engines.spark import sessions
 from headwater.offline.engines.spark.engine import SparkEngine
-from tests.servers.spark import SAIL
+from headwater.testing.dense import dense_case
+from headwater.testing.offline_checks import check_history
+from tests.servers.spark import SAIL, SailServer
 from tests.spark_tables import placing
 
 DAY = datetime(2024, 3, 1, tzinfo=UTC)
@@ -98,3 +101,18 @@ def test_parquet_files_of_types_that_spark_reads_otherwise_are_left_to_duckdb(tm
         pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet")
         found = engine.readable_files(hw.ParquetSource(f"{name}.parquet", event_time="at"))
         assert (found is not None) == (name == "plain" and not SAIL)
+
+
+def test_a_server_that_is_killed_is_an_error_that_says_what_to_do(tmp_path, monkeypatch):
+    if not SAIL:
+        return  # without a server Spark ends with this process
+    monkeypatch.setattr(sessions, "_RETRIES", 2)
+    case = dense_case(rows=50, spine=10, keys=5, span=60)
+    with SailServer() as server:
+        engine = SparkEngine(tmp_path, remote=server.url)
+        check_history(engine, case)
+    with pytest.raises(hw.Unavailable, match="open the store again"):
+        check_history(engine, case)
+    engine.close()
+    with pytest.raises(hw.Unavailable, match="cannot use the Spark Connect server"):
+        SparkEngine(tmp_path, remote=server.url).session()
