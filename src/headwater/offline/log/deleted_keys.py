@@ -151,10 +151,18 @@ class _Row:
     through: int
 
 
+_IN_ORDER = sa.select(
+    deletes.c.digest,
+    deletes.c.shape,
+    deletes.c.key,
+    deletes.c.position,
+    deletes.c.through,
+    hides_before(deletes).label("before"),
+).order_by(deletes.c.position)
+
+
 def _rows(connection: sa.Connection, view: str, *conditions: sa.ColumnElement[bool]) -> Sequence[Any]:
-    columns = (deletes.c.digest, deletes.c.shape, deletes.c.key, deletes.c.position, deletes.c.through)
-    query = sa.select(*columns, hides_before(deletes).label("before")).where(deletes.c.view == view, *conditions)
-    return connection.execute(query.order_by(deletes.c.position)).all()
+    return connection.execute(_IN_ORDER.where(deletes.c.view == view, *conditions)).all()
 
 
 def _fits(connection: sa.Connection, shapes: Shapes, shape: int, keys: KeyNames) -> tuple[str, ...] | None:

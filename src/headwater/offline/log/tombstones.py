@@ -127,6 +127,9 @@ def hides_before(table: sa.Table) -> sa.ColumnElement[int]:
     return sa.func.coalesce(table.c.hides_before, table.c.position)
 
 
+_PURGES = sa.select(purges.c.digest, hides_before(purges), purges.c.through).order_by(purges.c.through)
+
+
 def greatest(tombstones: Iterable[tuple[bytes, Tombstone]]) -> dict[bytes, Tombstone]:
     """Digest → the greatest P and the greatest D of its tombstones: together they hide all that each of them hides."""
     found: dict[bytes, Tombstone] = {}
@@ -150,8 +153,7 @@ def purge_tombstones(
         conditions: on the columns of `purges`.
         digests: only of these keys; None: of all.
     """
-    query = sa.select(purges.c.digest, hides_before(purges), purges.c.through).where(purges.c.view == view)
-    query = query.where(*conditions).order_by(purges.c.through)
+    query = _PURGES.where(purges.c.view == view, *conditions)
     queries = [query]
     if digests is not None:
         queries = [query.where(purges.c.digest.in_(some)) for some in _in_parts(digests)]
