@@ -35,6 +35,7 @@ test-sail test-spark: test-%: .venv-%/.stamp servers
 	env -u PYTHONDONTWRITEBYTECODE .venv-$*/bin/pytest --timeout 300 --durations 10 $(SPARK_TESTS)
 
 test-sail: ## run the tests of Spark on Sail, a server of Spark's protocol, in an environment of its own
+test-spark: export HEADWATER_TEST_PART ?= 5
 test-spark: ## run the tests of Spark in Spark's own local mode, in an environment of its own
 
 test-deep: lint servers torch .venv-sail/.stamp .venv-spark/.stamp ## the same with 50 times the rounds (hours)
