@@ -37,7 +37,12 @@ def sales(tmp_path, engine):
     session.sql("DROP TABLE default.sales_of_shops")
 
 
-def test_a_fill_from_spark_is_what_history_says(tmp_path, engine, sales):
+@pytest.mark.parametrize("online", ["memory:", "lmdb:online"])
+def test_a_fill_from_spark_is_what_history_says(tmp_path, engine, sales, online, monkeypatch):
+    """Into LMDB the executors put the rows; rows in memory are this process's."""
+    asked, url = [], online
+    each_key = engine.each_key
+    monkeypatch.setattr(engine, "each_key", lambda *given: asked.append(given) or each_key(*given))
     shop = hw.Entity("shop", join_keys={"shop": hw.Int64})
     view = hw.FeatureView(
         "sales",
@@ -51,7 +56,7 @@ def test_a_fill_from_spark_is_what_history_says(tmp_path, engine, sales):
         ],
         columns={"amount": hw.Float64},
     )
-    with hw.FeatureStore(tmp_path, offline=engine, online="memory:", clock=lambda: NOON) as store:
+    with hw.FeatureStore(tmp_path, offline=engine, online=url, clock=lambda: NOON) as store:
         store.apply([shop, view])
         report = store.materialize()
         assert not report.failed, report
@@ -62,6 +67,7 @@ def test_a_fill_from_spark_is_what_history_says(tmp_path, engine, sales):
             assert online[name][:2] == history.column(name).to_pylist(), name
         assert online["rows_count_7d"] == [8, 7, 0]
         # a late event, and a delete
+        assert len(asked) == (0 if url == "memory:" else 1)
         late = {"shop": 1, "at": NOON - timedelta(hours=1), "amount": 100.0}
         store.write("sales", pa.Table.from_pylist([late]))
         store.delete("sales", [2])

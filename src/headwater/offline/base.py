@@ -27,6 +27,9 @@ ARRIVAL = "__arrival"
 THROUGH = "__through"
 """Reserved columns of the offline log: a position in it, an arrival (microseconds), a D."""
 
+Each = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
+"""A function of the batches of some rows, which can be pickled."""
+
 Tombstone = tuple[int, int]
 """(P, D): for reads at D (microseconds) and later, hides log rows at positions before P and every row known by D."""
 
@@ -544,6 +547,23 @@ class OfflineEngine(OfOneProcess, ABC):
             StoreError: the engine fails.
         """
         raise self.no_windows(request.view)
+
+    def each_key(self, request: EventsRequest, function: Each, answer: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """Run a function over the events of whole keys, where they are.
+
+        Args:
+            request: as of `events`.
+            function: is given the batches that `events` gives, of some keys all, and gives those of the answer. It is
+                pickled where it goes to another process, and may run twice over the same keys.
+            answer: the columns of its answer.
+
+        Returns:
+            The answers, in any order, of each key one.
+
+        Raises:
+            UsageError, SourceError, StoreError: as of `events`.
+        """
+        yield from function(self.events(request))
 
     def no_windows(self, view: ViewInput) -> UsageError:
         """The error of an engine that cannot compute a window view.

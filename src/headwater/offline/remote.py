@@ -39,7 +39,7 @@ from headwater.offline.base import (
 from headwater.offline.fitting import Columns
 from headwater.offline.join.changes import run_changes, run_puts
 from headwater.offline.join.deletes import delete_rows
-from headwater.offline.join.events import as_rows, run_events
+from headwater.offline.join.events import as_rows, run_each_key, run_events
 from headwater.offline.join.history import PointInTimeRun
 from headwater.offline.join.ids import ids_as
 from headwater.offline.join.pit import hidden_rows
@@ -153,6 +153,11 @@ class RemoteEngine(OfflineEngine):
         if not self.windows:
             raise self.no_windows(request.view)
         return run_events(request, self.workspace)
+
+    def each_key(self, request: EventsRequest, function: Each, answer: pa.Schema) -> Iterator[pa.RecordBatch]:
+        if not self.windows:
+            raise self.no_windows(request.view)
+        return run_each_key(request, self.workspace, function, answer)
 
     def put_changes(self, request: ChangesRequest, counts: ChangeCounts, sink: Sink) -> Iterator[PutCounts]:
         return run_puts(request, counts, self.workspace, sink)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 
 import pyarrow as pa
 
@@ -13,6 +14,9 @@ from headwater.compute.context import StoreContext
 from headwater.compute.inputs import skipped_columns, skipped_rows, with_log
 from headwater.compute.materializing.lease import RunLease
 from headwater.compute.materializing.run import Bounds, Run
+from headwater.compute.materializing.shared_lease import SharedLease
+from headwater.compute.materializing.sink import puts_elsewhere
+from headwater.compute.materializing.window_sink import fill_elsewhere
 from headwater.compute.reports import RunReport
 from headwater.compute.windows.driving import Driver, fill_records
 from headwater.compute.windows.history import WindowHistory
@@ -94,7 +98,7 @@ class WindowRun:
             StoreError: a store failed; what was put stays, and the next run goes on.
         """
         began = time.monotonic()
-        with RunLease(self.context, self._name) as lease:
+        with RunLease(self.context, self._name, self._shared()) as lease:
             for _ in range(_ATTEMPTS):
                 if self._attempt(lease, peer) is not None:
                     return self._finish(time.monotonic() - began)
@@ -102,6 +106,14 @@ class WindowRun:
             f"materialize {self._name}: other runs of it began meanwhile, or the online store lost rows, {_ATTEMPTS} "
             "times; run it again"
         )
+
+    def _shared(self) -> SharedLease | None:
+        """The lease of the engine's processes, where a fill may be theirs; None where this process puts all rows."""
+        pair = (self.view.name, self.view.version)
+        if self.keys is not None or self.bounds.force or not puts_elsewhere(self.context):
+            return None
+        record = fill_records(self.context, [pair])[pair]
+        return None if record is not None and record.fill else SharedLease(self.context, self.view)
 
     def _attempt(self, lease: RunLease, peer: Watermark | None) -> End | None:
         context = self.context
@@ -113,6 +125,9 @@ class WindowRun:
         driver = Driver(context, self.view, lease.until, history)
         seen = self._counted_until()
         driver.peer = peer
+        if lease.shared is not None:
+            driver.elsewhere = partial(fill_elsewhere, lease.shared)
+            driver.version = replace(driver.version, elsewhere=True)
         if self.keys is not None:
             wanted = {key for key in driver.statements.stored_keys(self.keys) if key is not None}
             work = rebuild(driver.version, wanted)

@@ -72,6 +72,8 @@ class Driver:
         statements: its rows as statements.
         number: of the run, once it has taken the lease.
         put: how many rows were replaced.
+        elsewhere: lets the engine's processes put the rows of a fill: how many they put, and what they left; None where
+            they cannot.
         peer: how far another version of the view has just been brought: this one's watermark says no more.
     """
 
@@ -92,6 +94,7 @@ class Driver:
         self._stored: bytes | None = None
         self.put = 0
         self.peer: Watermark | None = None
+        self.elsewhere: Callable[[Driver, asks.FillElsewhere], tuple[int, set[bytes]] | None] | None = None
 
     def do(self, work: asks.Work[T]) -> T:
         """Drive work to its end; what it comes to."""
@@ -133,6 +136,8 @@ class Driver:
                 return asks.View(end, self.history.look(end.clock, since))
             case asks.SourceKeys(_, since):
                 return self.history.new_keys(since)
+            case asks.FillElsewhere():
+                return self._fill_elsewhere(request)
             case asks.Parts(keys, source, through):
                 return self.history.parts(keys, source, through)
             case asks.Rebuild():
@@ -149,6 +154,16 @@ class Driver:
     def slices(self) -> LogSlices:
         """What folds take of the log."""
         return log_slices.LogSlices(self.history, self.context.engine.budget, self.version.tolerance)
+
+    def _fill_elsewhere(self, request: asks.FillElsewhere) -> set[bytes] | None:
+        if self.elsewhere is None or isinstance(self._stored, Parted) or isinstance(self.context.online, Movable):
+            return None
+        filled = self.elsewhere(self, request)
+        if filled is None:
+            return None
+        put, left = filled
+        self.put += put
+        return left
 
     def _end(self) -> asks.End:
         start = self.context.log.begin_run()

@@ -183,7 +183,7 @@ class WindowHistory:
     def rebuilt(self, version: Version, request: Rebuild) -> dict[bytes, WindowRow]:
         """As `Rebuild` asks."""
         part, through = self._part, request.end.position
-        deletes = self._greatest_deletes(through, request.keys)
+        deletes = self.greatest_deletes(through, request.keys)
         if part is None or not part.keys.issuperset(request.keys):
             given = self._rows_of(self.key_table(request.keys), request.source, through)
             rows = self._rebuilder.keyed(self._rebuilder.rows.table(given))
@@ -199,10 +199,18 @@ class WindowHistory:
             rows = self._rebuilder.keyed(pa.concat_tables([rows.rows, more], promote_options="default"))
         return self._rebuilder.rebuilt(version, request, rows, deletes)
 
-    def _greatest_deletes(self, through: int, keys: Sequence[bytes]) -> dict[bytes, tuple[int, int]]:
-        """The greatest P and D of the keys that have any."""
+    def all_events(self, through: int) -> EventsRequest:
+        """A request for all rows of the source, and of the log up to a position."""
+        log = self._context.log.slice(self.view.name, self.view.log_keys, through)
+        given = with_log(self._context, self.view, log)
+        if not self.has_source:
+            given = replace(given, source=None)
+        return EventsRequest(given, None, None if given.source is None else SourceScope(), (0, through))
+
+    def greatest_deletes(self, through: int, keys: Sequence[bytes] | None = None) -> dict[bytes, tuple[int, int]]:
+        """The greatest P and D of the keys that have any; None: of all keys."""
         deletes: dict[bytes, tuple[int, int]] = {}
-        for key, delete in self.deletes(0, through, set(keys)):
+        for key, delete in self.deletes(0, through, None if keys is None else set(keys)):
             assert delete.delete is not None
             position, d = deletes.get(key, (0, delete.delete))
             deletes[key] = max(position, delete.position), max(d, delete.delete)

@@ -93,13 +93,13 @@ class Rebuilder:
     """
 
     def __init__(self, statements: Statements) -> None:
-        self._statements = statements
+        self.statements = statements
         self.rows = EventRows(statements.view, statements.rows.names)
 
     def numbered(self, rows: pa.Table) -> tuple[Ints, list[bytes]]:
         """A number for the key of each row, and what the rows of keys are stored under, by number."""
         numbers, keys = numbered(rows, self.rows.keys)
-        stored = self._statements.stored_keys(keys)
+        stored = self.statements.stored_keys(keys)
         return numbers, [key for key in stored if key is not None]
 
     def divided(self, rows: pa.Table | LargeKey) -> Iterator[tuple[list[bytes], Keyed | LargeKey]]:
@@ -168,14 +168,14 @@ class Rebuilder:
         return rebuilt_rows(version, request, *self._arrays(rows, key), deletes)
 
     def _arrays(self, rows: pa.Table, key: Ints) -> tuple[arrays.Statements, Ints]:
-        view, layout = self._statements.view, self._statements.layout
+        view, layout = self.statements.view, self.statements.layout
         dtypes = view.view.columns
         called = event_columns(dtypes, self.rows.keys)
         columns = {name: Column.of(rows.column(called[name]), dtype) for name, dtype in dtypes.items()}
         holds = {}
         if layout.conditions:
             named = rows.select([called[name] for name in dtypes]).rename_columns(list(dtypes))
-            holds = dict(zip(layout.conditions, self._statements.conditions.holds(named), strict=True))
+            holds = dict(zip(layout.conditions, self.statements.conditions.holds(named), strict=True))
         ids = None
         if HAS_ID in rows.schema.names:
             has_id = np.asarray(rows.column(HAS_ID))

@@ -35,6 +35,7 @@ class Version:
         most_listed: how many positions a row lists.
         tries: how often a put reads a row that others change.
         fold_tries: how often a fold does, before it leaves what the writers of the row are about to put.
+        elsewhere: whether processes of the engine may put rows of a fill.
     """
 
     layout: WindowLayout
@@ -42,6 +43,7 @@ class Version:
     most_listed: int = 256
     tries: int = 16
     fold_tries: int = 3
+    elsewhere: bool = False
 
 
 class Batch(NamedTuple):
@@ -273,6 +275,22 @@ class Parts(NamedTuple):
     keys: AbstractSet[bytes] | None
     source: SourceThrough
     through: int
+
+
+class FillElsewhere(NamedTuple):
+    """Rows of a fill made and put by processes of the engine, where the events are.
+
+    Answer: the keys that they left, which have rows already, and those that deletes alone name; None: nothing was put.
+
+    Attributes:
+        rebuild: the fill, the listing, and the end of the log that it began with; of no keys.
+        epoch: of the store, in which the run read the record.
+        goes_on: whether rows that the fill has made before stay.
+    """
+
+    rebuild: Rebuild
+    epoch: Any
+    goes_on: bool
 
 
 class Rebuild(NamedTuple):

@@ -12,6 +12,7 @@ from headwater.compute.windows.requests import (
     Behind,
     Due,
     End,
+    FillElsewhere,
     HoldsLease,
     LogEnd,
     LogEnds,
@@ -19,6 +20,7 @@ from headwater.compute.windows.requests import (
     Named,
     Number,
     Read,
+    Rebuild,
     Restored,
     Slice,
     Snapshot,
@@ -235,7 +237,14 @@ def _make_rows(version: Version, begun: _Fill) -> Work[Kept | None]:
     """The rows of all keys that log and source name, then of those with what came meanwhile."""
     view = begun.view
     whole = begun.part(begun.epoch, view.end, goes_on=begun.goes_on)
-    made: Kept | None = yield from keep(version, whole, {}, None)
+    asked = Rebuild((), view.source, view.end, begun.own, begun.run)
+    left: set[bytes] | None = None
+    if version.elsewhere:
+        left = yield FillElsewhere(asked, begun.epoch, begun.goes_on)
+    if left is not None:
+        # some of them may be those that were made elsewhere meanwhile
+        whole = replace(whole, goes_on=True)
+    made: Kept | None = yield from keep(version, whole, {}, left)
     if made is None:
         return None
     end: End = yield LogEnd()

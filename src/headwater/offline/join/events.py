@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 from msgspec.structs import replace as replaced
@@ -12,9 +12,10 @@ from sqlglot import exp
 from headwater.definitions.feature import Feature
 from headwater.offline.base import EventsRequest, ViewInput
 from headwater.offline.join.keys import key_table
-from headwater.offline.join.relations import BIGINT, Tree, column, key_form, number, table_named
-from headwater.offline.join.workspace import Workspace
+from headwater.offline.join.relations import BIGINT, Tree, ViewRelations, column, key_form, number, table_named
+from headwater.offline.join.workspace import Each, Workspace
 from headwater.planning.windows.events import event_columns
+from headwater.types import DType
 
 _ROWS = 65_536
 
@@ -35,11 +36,7 @@ def as_rows(view: ViewInput) -> ViewInput:
 
 def run_events(request: EventsRequest, workspace: Callable[[str], Workspace]) -> Iterator[pa.RecordBatch]:
     """The events asked for; see `OfflineEngine.events`."""
-    given = request.view
-    if request.source is None:
-        given = replace(given, source=None)
-    if request.log is None and given.log is not None:
-        given = replace(given, log=replace(given.log, parts=(), deletes=None, purges={}))
+    given = _given(request)
     plain = row_view(given)
     columns = plain.view.features
     with workspace(f"read {given.view.name}@{given.view.version}") as space:
@@ -52,8 +49,8 @@ def run_events(request: EventsRequest, workspace: Callable[[str], Workspace]) ->
             query = query.join(table_named(space.table("wanted")).as_("w"), on=exp.and_(*same), join_type="semi")
         for condition in _conditions(request):
             query = query.where(condition)
-        keys = [(name, key_form(key.dtype)) for name, key in zip(rows.key_names, plain.view.keys, strict=False)]
         if request.keys_alone:
+            keys = [(name, key_form(key.dtype)) for name, key in zip(rows.key_names, plain.view.keys, strict=False)]
             named: list[Tree] = [column(k, "r") for k in rows.key_names]
             each = query.select(*(named or [number(1).as_("n")]), append=False)
             schema = pa.schema(keys or [("n", pa.int32())])
@@ -63,14 +60,52 @@ def run_events(request: EventsRequest, workspace: Callable[[str], Workspace]) ->
         if request.transactions_alone:
             yield from _transactions(space, query)
             return
-        fixed = [("event", pa.int64()), ("created", pa.int64()), ("origin", pa.int8()), ("position", pa.int64())]
-        values = [(f"f{i}", f.dtype.arrow) for i, f in enumerate(columns)]
-        ids = [("arrival", pa.int64()), ("event_id", rows.types.get("event_id", pa.string()))]
-        schema = pa.schema([*keys, *fixed, *ids, *values])
-        # by name: rows of a view without keys have one of no meaning
+        schema, shape = _schema(rows, plain)
         query = query.select(*[column(name, "r") for name in schema.names], append=False)
         for batch in space.stream(query, schema, _ROWS):
-            yield _shaped(batch, plain, columns)
+            yield shape(batch)
+
+
+def run_each_key(
+    request: EventsRequest, workspace: Callable[[str], Workspace], function: Each, answer: pa.Schema
+) -> Iterator[pa.RecordBatch]:
+    """A function over the events of whole keys; see `OfflineEngine.each_key`."""
+    plain = row_view(_given(request))
+    names = [feature.name for feature in plain.view.features]
+    with workspace(f"read {plain.view.name}@{plain.view.version}") as space:
+        rows = space.event_relations(plain, "0", names, request.source)
+        query = exp.select(exp.Star()).from_(rows.events(names).subquery("r", copy=False))
+        for condition in _conditions(request):
+            query = query.where(condition)
+        schema, shape = _schema(rows, plain)
+        query = query.select(*[column(name, "r") for name in schema.names], append=False)
+        space.create_by_key("answers", query, schema, rows.key_names, OfEvents(shape, function), answer)
+        told = exp.select(*[column(name) for name in answer.names]).from_(table_named(space.table("answers")))
+        yield from space.stream(told, answer, _ROWS)
+
+
+def _given(request: EventsRequest) -> ViewInput:
+    """The version with the data that is asked for."""
+    given = request.view
+    if request.source is None:
+        given = replace(given, source=None)
+    if request.log is None and given.log is not None:
+        given = replace(given, log=replace(given.log, parts=(), deletes=None, purges={}))
+    return given
+
+
+def _schema(rows: ViewRelations, plain: ViewInput) -> tuple[pa.Schema, EventShape]:
+    """The columns of the rows of `ViewRelations.events`, and what makes events of them."""
+    columns = plain.view.features
+    keys = [(name, key_form(key.dtype)) for name, key in zip(rows.key_names, plain.view.keys, strict=False)]
+    keys = keys or [("k0", pa.int64())]
+    fixed = [("event", pa.int64()), ("created", pa.int64()), ("origin", pa.int8()), ("position", pa.int64())]
+    ids = [("arrival", pa.int64()), ("event_id", rows.types.get("event_id", pa.string()))]
+    values = [(f"f{i}", f.dtype.arrow) for i, f in enumerate(columns)]
+    shape = EventShape(
+        tuple((key.name, key.dtype) for key in plain.view.keys), tuple((f.name, f.dtype) for f in columns)
+    )
+    return pa.schema([*keys, *fixed, *ids, *values]), shape
 
 
 def _transactions(space: Workspace, rows: exp.Select) -> Iterator[pa.RecordBatch]:
@@ -105,11 +140,33 @@ def _keys(batch: pa.RecordBatch, view: ViewInput) -> pa.RecordBatch:
     return pa.RecordBatch.from_pydict(named or {"": batch.column(0)})
 
 
-def _shaped(batch: pa.RecordBatch, view: ViewInput, columns: tuple[Feature, ...]) -> pa.RecordBatch:
-    """A batch as `OfflineEngine.events` promises it."""
-    named = {key.name: batch.column(f"k{i}").cast(key.dtype.arrow) for i, key in enumerate(view.view.keys)}
-    for name in ("event", "created", "origin", "position", "arrival", "event_id"):
-        named[f"__{name}"] = batch.column(name)
-    called = event_columns((f.name for f in columns), named)
-    named |= {called[f.name]: batch.column(f"f{i}").cast(f.dtype.arrow) for i, f in enumerate(columns)}
-    return pa.RecordBatch.from_pydict(named)
+@dataclass(frozen=True)
+class EventShape:
+    """How the rows of `ViewRelations.events` become what `OfflineEngine.events` promises; values alone.
+
+    Attributes:
+        keys: name and dtype of each join key.
+        columns: name and dtype of each column of the version.
+    """
+
+    keys: tuple[tuple[str, DType], ...]
+    columns: tuple[tuple[str, DType], ...]
+
+    def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        named = {name: batch.column(f"k{i}").cast(dtype.arrow) for i, (name, dtype) in enumerate(self.keys)}
+        for name in ("event", "created", "origin", "position", "arrival", "event_id"):
+            named[f"__{name}"] = batch.column(name)
+        called = event_columns((name for name, _ in self.columns), named)
+        named |= {called[name]: batch.column(f"f{i}").cast(dtype.arrow) for i, (name, dtype) in enumerate(self.columns)}
+        return pa.RecordBatch.from_pydict(named)
+
+
+@dataclass(frozen=True)
+class OfEvents:
+    """A function of events, of rows as the query has them."""
+
+    shape: EventShape
+    function: Each
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        return self.function(self.shape(batch) for batch in batches)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pyarrow as pa
 from sqlglot import exp
 
+from headwater.offline.base import Each as Each
 from headwater.offline.base import SourceScope, ViewInput
 from headwater.offline.join.relations import EngineTable, ViewRelations
 from headwater.offline.words import Words
 
 CANCELLED = "the history was cancelled: ask for it again to run it"
 """What `Cancelled` says."""
-
-Each = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
-"""A function of the batches of some rows, which can be pickled."""
 
 
 @dataclass(frozen=True)
