@@ -177,7 +177,15 @@ def test_many_rows_decoded_at_once_are_each_decoded(layout, rows, seed):
         else:
             assert isinstance(made, WindowRow)
             assert made.lists.split() == right.lists.split()
-            assert content(made) == content(right)
+            assert _content_or_damage(made) == _content_or_damage(right)
+
+
+def _content_or_damage(row: WindowRow) -> str:
+    # a list that is kept as it is stored may only be found damaged when it is decoded
+    try:
+        return content(row)
+    except Damaged as bad:
+        return f"damaged: {bad}"
 
 
 @settings(max_examples=60 * SCALE)
