@@ -36,6 +36,13 @@ VALUES = [
     *("n > 0", "x = x", "x > 1", "r <= r", "s < 'b'", "s <> ''", "b = true"),
     *("n IS DISTINCT FROM k", "x IS NOT DISTINCT FROM x", "n IN (1, 3, NULL)", "s IN ('abc', '')", "n NOT IN (3)"),
     *("n BETWEEN 0 AND 5", "b AND n > 0", "b OR n > 0", "NOT b", "x IS NULL", "b IS TRUE"),
+    *(
+        "n / 3.0 / 7",
+        "k * 2.5 / 4 / 3",
+        "(n / 3.0 + 0.1) / 7",
+        "1.0 / 3 / 3 + x / 2",
+        "avg(n / 3.0) OVER (PARTITION BY k)",
+    ),
     *("CASE WHEN n > 1 THEN x ELSE 0.5 END", "CASE k WHEN 1 THEN 'one' WHEN 2 THEN 'two' END", "if(b, n, k)"),
     *("coalesce(n, 1)", "coalesce(x, n, 0.5)", "nullif(n, 3)", "greatest(n, k)", "least(x, 1.0)", "greatest(x, x)"),
     *("s || '/' || s", "s || 'a\\b'", "length(s)", "substring(s, 1, 2)", "substring(s, 2)", "starts_with(s, 'a')"),
@@ -70,6 +77,9 @@ QUERIES = [
     "nullif(count(x), 0) AS mean, max(n) - min(n) AS spread FROM own WHERE row <> 3 AND row <> 2 "
     "GROUP BY k, date_trunc('day', t)",
     "SELECT k, n FROM own UNION SELECT k, n FROM own",
+    "SELECT k, n AS v, s FROM own UNION ALL SELECT n, x, NULL FROM own UNION (SELECT 7, 1.5::DOUBLE, 'x' FROM own)",
+    "SELECT k, avg(n / 3.0) / 7 AS mean, sum(n / 4) / 3.0 AS total FROM own GROUP BY k",
+    "SELECT k, n FROM own WHERE row IN (SELECT x + 0.5 FROM own)",
     "SELECT n + 1 AS m, m * 2 AS twice FROM own WHERE m > 0",
 ]
 

@@ -188,7 +188,10 @@ def _empty(view: ResolvedView, features: Sequence[Feature]) -> pa.Table:
     """No rows, with the columns that the view declares."""
     source = view.view.source
     columns = {t: pa.timestamp("us", tz="UTC") for t in (source.event_time, source.created_time) if t is not None}
-    columns |= {f.source_column: f.dtype.arrow for f in features}
+    for name in {f.source_column for f in features}:
+        kinds = {f.dtype.arrow for f in features if f.source_column == name}
+        # of NULLs, which fit every dtype, where one column is read as several: a date as a timestamp too, say
+        columns[name] = kinds.pop() if len(kinds) == 1 else pa.null()
     columns |= {k.source_column: k.dtype.arrow for k in view.keys}
     if source.event_id is not None:
         columns.setdefault(source.event_id, pa.string())

@@ -81,7 +81,12 @@ def transpiled(query: str, tables: Mapping[str, tuple[str, pa.Schema]]) -> str:
             f"source.query: {place}: {shown[:80]!r} {refused.why}: Spark and DuckDB could give different values; "
             f"allowed there: {LISTED}. Write it in another way, or as a query in Spark's own SQL"
         ) from None
-    tree = tree.transform(_rewritten)
+    for node in reversed(
+        list(tree.walk())
+    ):  # what is inside first: a part that was rewritten is copied by what holds it
+        made = _rewritten(node)
+        if made is not node:
+            node.replace(made)
     text = tree.sql(dialect="spark", identify=True)
     assert isinstance(tree, exp.Query)
     inner = ", ".join(f"{name_sql(name)} AS (SELECT * FROM {name_sql(own)})" for name, (own, _) in tables.items())
@@ -217,10 +222,35 @@ def _compared(*nodes: Tree | None) -> bool:
 
 def _same(node: Tree) -> Iterator[str]:
     """Values that are compared with, or chosen among, one another."""
-    nodes = [value for value in node.iter_expressions() if not isinstance(value, exp.Query)]
-    if isinstance(node, exp.In) and node.args.get("query"):
-        nodes = []
-    yield from _mixed(*nodes)
+    query = node.args.get("query")
+    if query is None:
+        yield from _mixed(*node.iter_expressions())
+        return
+    given = node.this.expressions if isinstance(node.this, exp.Tuple) else [node.this]
+    yield from _aligned([given, *_selected(query)])
+
+
+def _union(node: Tree) -> Iterator[str]:
+    """Rows of several queries, of which each column has one type."""
+    yield from _only("this", "expression", "distinct", "with_", "with", "order")(node)
+    yield from _aligned(_selected(node))
+
+
+def _selected(query: Tree) -> list[list[Tree]]:
+    """What each SELECT of a query gives."""
+    if isinstance(query, exp.Union):
+        return [*_selected(query.this), *_selected(query.expression)]
+    return _selected(query.this) if isinstance(query, exp.Subquery) else [[s.unalias() for s in query.selects]]
+
+
+def _aligned(rows: list[list[Tree]]) -> Iterator[str]:
+    """Values of which those at one place become one type."""
+    for nodes in zip(*rows, strict=False):
+        kinds = {_kind(node) for node in nodes} - {_NULL}
+        same = len({node.type for node in nodes}) == 1 if kinds == {_OTHER} else len(kinds) < 2
+        if not same and not (kinds <= set(_NUMBERS) and _REAL not in kinds):
+            yield "mixes types that are converted in another way"
+            return
 
 
 def _case(node: Tree) -> Iterator[str]:
@@ -254,7 +284,7 @@ def _arithmetic(node: Tree) -> Iterator[str]:
 def _division(node: Tree) -> Iterator[str]:
     below = _inside(node.expression)
     safe = isinstance(below, exp.Nullif) and isinstance(below.expression, exp.Literal) and below.expression.name == "0"
-    if not safe and not (isinstance(below, exp.Literal) and float(below.name or 0) != 0):
+    if not safe and not (isinstance(below, exp.Literal) and not below.is_string and float(below.name) != 0):
         yield "divides by what may be 0 (write / NULLIF(…, 0))"
     elif not {_kind(node.this), _kind(below)} <= {_INTEGER, _DECIMAL, _DOUBLE, _NULL}:
         yield "does not divide integers, decimals or doubles"
@@ -352,15 +382,14 @@ _CHECKS: Mapping[type, Callable[[Tree], Iterator[str]]] = {
     exp.Select: _only(
         "expressions", "from_", "from", "joins", "where", "group", "having", "distinct", "with_", "with", "order"
     ),
-    exp.Union: _only("this", "expression", "distinct", "with_", "with", "order"),
+    exp.Union: _union,
     exp.CTE: _only("this", "alias"),
     exp.Subquery: _subquery,
     exp.Join: _join,
     exp.Group: _only("expressions"),
     exp.Distinct: _only("expressions"),
     exp.Star: _only(),
-    exp.Case: _case,
-    exp.If: _anything,
+    **dict.fromkeys((exp.Case, exp.If), _case),
     **dict.fromkeys((exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ, exp.NullSafeNEQ), _same),
     **dict.fromkeys((exp.In, exp.Between, exp.Coalesce, exp.Nullif, exp.Greatest, exp.Least), _same),
     exp.Is: _anything,
@@ -393,11 +422,14 @@ def _rewritten(node: Tree) -> Tree:
         divided = exp.Div(this=left, expression=right)
         divided.set("typed", False)
         divided.set("safe", False)
+        divided.type = _TYPES.DOUBLE
         return exp.Paren(this=divided)
     if isinstance(node, exp.Literal) and _kind(node) == _DECIMAL and _beside_doubles(node):
         return exp.cast(node.copy(), "double")
     if isinstance(node, exp.Avg) and not isinstance(node.this, (exp.Distinct, exp.Cast)):
-        return exp.Avg(this=exp.cast(node.this.copy(), "double"))
+        mean = exp.Avg(this=exp.cast(node.this.copy(), "double"))
+        mean.type = _TYPES.DOUBLE
+        return mean
     return node
 
 

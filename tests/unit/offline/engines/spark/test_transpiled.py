@@ -37,6 +37,9 @@ REFUSED = {
     "first_value(x) OVER (ORDER BY row)": 8,
     "sum(d)": 8,
     "count(*) FILTER (WHERE n > 0) OVER (PARTITION BY k)": 8,
+    "if(x > 1, row, r)": 8,
+    "if(x > 1, n, s)": 8,
+    "n / 'two'": 8,
 }
 
 
@@ -55,6 +58,11 @@ def test_what_could_mean_something_else_is_refused_with_its_place(value):
         ("SELECT k, (SELECT max(x) FROM own) AS m FROM own", "a query in place of a value"),
         ("SELECT k, x FROM own QUALIFY row_number() OVER (PARTITION BY k ORDER BY t) = 1", "has QUALIFY"),
         ("SELECT k FROM own GROUP BY ROLLUP (k)", "ROLLUP"),
+        ("SELECT row AS v FROM own UNION ALL SELECT r FROM own", "mixes types"),
+        ("SELECT t AS v FROM own UNION ALL SELECT '2026-01-31' FROM own", "mixes types"),
+        ("SELECT NULL AS v FROM own UNION SELECT n FROM own UNION (SELECT s FROM own)", "mixes types"),
+        ("SELECT k FROM own WHERE row IN (SELECT r FROM own)", "mixes types"),
+        ("SELECT k FROM own WHERE (k, row) IN (SELECT k, s FROM own)", "mixes types"),
         ("SELECT k FROM own WHERE x > 1 AND\n  list_contains(a, 1)", "line 2, column 3"),
     ],
 )
