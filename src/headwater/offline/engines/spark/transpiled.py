@@ -240,7 +240,9 @@ def _selected(query: Tree) -> list[list[Tree]]:
     """What each SELECT of a query gives."""
     if isinstance(query, exp.Union):
         return [*_selected(query.this), *_selected(query.expression)]
-    return _selected(query.this) if isinstance(query, exp.Subquery) else [[s.unalias() for s in query.selects]]
+    if isinstance(query, exp.Subquery):
+        return _selected(query.this)
+    return [[each.unalias() for each in query.selects]] if isinstance(query, exp.Query) else []
 
 
 def _aligned(rows: list[list[Tree]]) -> Iterator[str]:
