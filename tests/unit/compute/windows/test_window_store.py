@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +107,31 @@ def test_a_new_version_is_filled_beside_the_first(fast_folder: Path) -> None:
     assert w.check("1.0.0") == w.check("1.1.0") == len(KEYS)
     assert w.store.context.registry.refresh().view("v").live == "1.1.0"
     w.store.close()
+
+
+def test_an_event_older_than_the_ids_of_its_row_counts_online_from_the_next_run_on() -> None:
+    begin = datetime(2026, 1, 31, tzinfo=UTC)
+    now, second = begin, timedelta(seconds=1)
+    user = hw.Entity("user", join_keys={"user": hw.Int64})
+    source = hw.PushSource(event_time="at", event_id="id", schema={"id": hw.Int64})
+    view = hw.FeatureView(
+        "clicks", entity=user, source=source, features=[hw.Aggregation(None, "count", "7d", name="n")]
+    )
+    store = hw.FeatureStore.in_memory([user, view], clock=lambda: now)
+
+    def online() -> list[int]:
+        counts: list[int] = store.get_online_features(["clicks:n"], [1]).to_dict()["n"]
+        return counts
+
+    newest = [{"user": 1, "at": begin + i * second, "id": i} for i in range(129)]
+    now += 129 * second
+    store.write("clicks", newest)
+    store.write("clicks", [{"user": 1, "at": begin + second, "id": 200}])
+    assert online() == [130]
+    store.write("clicks", [{"user": 1, "at": begin - second, "id": 201}])
+    now += second
+    found = store.get_historical_features([{"user": 1, "timestamp": now}], ["clicks:n"]).to_pylist()
+    assert (online(), found[0]["n"]) == ([130], 131)
+    store.materialize()
+    assert online() == [131]
+    store.close()
