@@ -11,6 +11,7 @@ import pytest
 from sqlglot import exp, parse_one
 
 import headwater as hw
+from headwater.errors import SourceError
 from headwater.offline.engines.spark import sessions
 from headwater.offline.engines.spark.engine import SparkEngine
 from headwater.testing.dense import dense_case
@@ -57,6 +58,36 @@ def test_the_given_session_is_left_as_it_is_and_nothing_is_left_behind(tmp_path,
         assert not list(engine.embedded.temp_folder.rglob("*.parquet"))
     finally:
         spark.conf.set("spark.sql.session.timeZone", "UTC")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kind", "values"),
+    [
+        (hw.Timestamp, pa.timestamp("us", "UTC"), (-62_135_596_800_000_001, 253_402_300_800_000_000)),
+        (hw.Timestamp, pa.timestamp("us"), (-62_135_596_800_000_001, 253_402_300_800_000_000)),
+        (hw.Date, pa.date32(), (-719_163, 2_932_897)),
+        (hw.Timestamp, pa.date32(), (-719_163, 2_932_897)),
+    ],
+)
+def test_times_outside_the_years_1_to_9999_are_refused_and_those_at_their_ends_are_not(
+    tmp_path, engine, spark, dtype, kind, values
+):
+    whole = pa.int32() if pa.types.is_date(kind) else pa.int64()
+    tables = {"ends": [values[0] + 1, values[1] - 1], "low": [values[0]], "high": [values[1]]}
+    with placing(tmp_path, engine, spark) as place, hw.FeatureStore(tmp_path, offline=engine) as store:
+        for name, rows in tables.items():
+            keys = pa.array(range(len(rows)), pa.int64())
+            place(pa.table({"driver": keys, "value": pa.array(rows, whole).cast(kind)}), f"far_{name}")
+            source = hw.SparkSource(table=f"far_{name}")
+            store.apply(
+                [DRIVER, hw.FeatureView(name, entity=DRIVER, source=source, features=[hw.Feature("value", dtype)])]
+            )
+        spine = pa.table({"driver": [0, 1], "timestamp": [DAY, DAY]})
+        found = store.get_historical_features(spine, ["ends:value"]).to_arrow()
+        assert [value.year for value in found["value"].to_pylist()] == [1, 9999]
+        for name in ("low", "high"):
+            with pytest.raises(SourceError, match=r"feature 'value': .* outside the years 1 to 9999"):
+                store.get_historical_features(spine, [f"{name}:value"]).to_arrow()
 
 
 def test_a_table_that_is_missing_is_named_with_the_nearest(tmp_path, engine, table):

@@ -155,6 +155,8 @@ def _why(given: pa.DataType, dtype: DType) -> str:
         case "float32" | "float64" if pa.types.is_integer(given):
             bits = 24 if dtype.name == "float32" else 53
             return f"an integer beyond 2**{bits}, where a {dtype} does not hold all"
-        case "timestamp":
+        case "timestamp" if pa.types.is_timestamp(given) and given.unit == "ns":
             return "finer than a microsecond"
+        case "timestamp" | "date":
+            return "outside the years 1 to 9999"
     return f"beyond the greatest {dtype}"

@@ -32,6 +32,8 @@ _TYPES = {
 _SHOWN = 200
 """How much of a value an error shows."""
 _DAY = 86_400_000_000
+_FIRST_DAY, _LAST_DAY = -719_162, 2_932_896
+"""0001-01-01 and 9999-12-31, in days since 1970."""
 _FIRST, _LAST = datetime(1700, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 """Between these every version of Spark reads and compares literals alike."""
 
@@ -128,9 +130,19 @@ def _misfit(sql: str, given: pa.DataType, dtype: DType, depth: int = 0) -> str |
             return _no_integer(sql, given, dtype)
         case "float32" | "float64":
             return _no_float(sql, given, dtype)
+        case "timestamp" | "date":
+            return _no_time(sql, given)
         case "array" | "embedding":
             return _no_list(sql, given, dtype, depth)
     return None
+
+
+def _no_time(sql: str, given: pa.DataType) -> str:
+    """Spark has years from -290,000 to 290,000, Python and the embedded engine those of ISO 8601."""
+    if pa.types.is_date(given):
+        return f"(unix_date({sql}) < {_FIRST_DAY} OR unix_date({sql}) > {_LAST_DAY})"
+    instant = f"unix_micros({sql if given.tz is not None else f'CAST({sql} AS TIMESTAMP)'})"
+    return f"({instant} < {_FIRST_DAY * _DAY} OR {instant} >= {(_LAST_DAY + 1) * _DAY})"
 
 
 def _no_integer(sql: str, given: pa.DataType, dtype: DType) -> str | None:
