@@ -32,7 +32,7 @@ test: lint servers torch .venv-sail/.stamp .venv-spark/.stamp ## check style, ty
 	$(BIN)/python scripts/engine_matrix.py --check
 
 test-sail test-spark: test-%: .venv-%/.stamp servers
-	env -u PYTHONDONTWRITEBYTECODE .venv-$*/bin/pytest --timeout 300 --durations 10 $(SPARK_TESTS)
+	env -u PYTHONDONTWRITEBYTECODE .venv-$*/bin/pytest --timeout 300 --reruns 1 --max-suite-reruns 5 --durations 10 $(SPARK_TESTS)
 
 test-sail: ## run the tests of Spark on Sail, a server of Spark's protocol, in an environment of its own
 test-spark: export HEADWATER_TEST_PART ?= 5
