@@ -49,7 +49,7 @@ def make_source(folder: Path, keys: int) -> None:
     rows = [
         {
             "user": None if n % 97 == 0 else n % keys,
-            "at": None if n % 89 == 0 else NOW + timedelta(seconds=n // keys * 3_600 - 10_000 - n % 7),
+            "at": None if n % 89 == 0 else NOW + timedelta(seconds=n // keys * 360_000 - 1_000_000 - n % 7),
             "x": float(n),
             "text": f"text {n}",
         }
