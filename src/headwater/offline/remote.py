@@ -11,7 +11,7 @@ import secrets
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -466,6 +466,15 @@ class RemoteWorkspace:
         found |= {f"f{i}": columns.value(f.source_column, f.dtype, f.name) for i, f in enumerate(chosen)}
         return found | ({} if source.event_id is None else {"event_id": column(source.event_id)})
 
+    def _null_times_of(self, taken: exp.Select, forms: Mapping[str, Tree]) -> int:
+        """How many of a query's rows have no event time, or no created time where there is one."""
+        nulls = [exp.Not(this=is_not_null(column(n, "x"))) for n in ("event", "created") if n in forms]
+        if not nulls:
+            return 0
+        count = exp.select(exp.Count(this=exp.Star())).from_(taken.copy().subquery("x"))
+        found: int = int(self.rows(count.where(exp.or_(*nulls)))[0][0])  # type: ignore[call-overload]
+        return found
+
     def _placed(
         self,
         name: str,
@@ -481,11 +490,7 @@ class RemoteWorkspace:
         taken = exp.select(*[form.as_(n, quoted=True) for n, form in forms.items()]).from_(held.table.copy())
         if scope is not None and scope.rows is not None:
             taken = taken.limit(scope.rows)
-        nulls = [exp.Not(this=is_not_null(column(n, "x"))) for n in ("event", "created") if n in forms]
-        null_times = 0
-        if nulls:
-            count = exp.select(exp.Count(this=exp.Star())).from_(taken.copy().subquery("x"))
-            null_times = int(self.rows(count.where(exp.or_(*nulls)))[0][0])  # type: ignore[call-overload]
+        null_times = self._null_times_of(taken, forms)
         keys = [column(k, "x") for k in rows.key_names]
         times = [column(n, "x") for n in ("event", "created") if n in forms]
         order = ascending(times or [keys[0].copy()])
@@ -527,11 +532,7 @@ class RemoteWorkspace:
         """A source that the engine holds, in the query's form, its rows read where they are and without numbers."""
         forms = self.forms(view, source, held, features)
         taken = exp.select(*[form.as_(n, quoted=True) for n, form in forms.items()]).from_(held.table.copy())
-        nulls = [exp.Not(this=is_not_null(column(n, "x"))) for n in ("event", "created") if n in forms]
-        null_times = 0
-        if nulls:
-            count = exp.select(exp.Count(this=exp.Star())).from_(taken.copy().subquery("x"))
-            null_times = int(self.rows(count.where(exp.or_(*nulls)))[0][0])  # type: ignore[call-overload]
+        null_times = self._null_times_of(taken, forms)
         event_range = None
         if source.event_time is not None:
             # the column itself, so that a filter on it reaches the files
@@ -541,7 +542,8 @@ class RemoteWorkspace:
         inner = taken
         if known_after is not None:
             inner = exp.select(exp.Star()).from_(taken.subquery("x"))
-            inner = inner.where(_known(source, rows) > number(known_after) if nulls else exp.false())
+            timed = "event" in forms or "created" in forms
+            inner = inner.where(_known(source, rows) > number(known_after) if timed else exp.false())
         relation = Relation(
             table=inner.subquery("p"),
             ordinal=big(0),
