@@ -10,7 +10,8 @@ import pyarrow as pa
 from sqlglot import exp
 
 from headwater.definitions.sources import Source
-from headwater.offline.join.relations import EngineTable
+from headwater.offline.base import SourceScope
+from headwater.offline.join.relations import EngineTable, Tree
 from headwater.offline.join.workspace import Each, Powers
 from headwater.offline.words import Words
 
@@ -112,6 +113,20 @@ class Backend(ABC):
         Raises:
             SourceError: one that should be there and is not.
         """
+
+    def scoped(self, source: Source, held: EngineTable, scope: SourceScope) -> list[tuple[Tree, bool]]:
+        """Where the rows of a scope are; by default in the whole table.
+
+        Args:
+            source: a source that the engine holds.
+            held: its table.
+            scope: which of the rows are read.
+
+        Returns:
+            Items of FROM with the table's columns, and of each whether rows known at `scope.known_after` or before are
+            still among its rows, which the query then leaves out. The scope's `rows` are the query's to count.
+        """
+        return [(held.table, scope.known_after is not None)]
 
     def cancel(self) -> None:
         """End the statement that another thread runs here; it then fails with an error of any kind.

@@ -9,7 +9,7 @@ import pyarrow as pa
 from sqlglot import exp
 
 from headwater.offline.base import OfflineEngine
-from headwater.offline.remote import RemoteWorkspace
+from headwater.offline.remote_workspace import RemoteWorkspace
 
 _OPERATORS = (exp.Connector, exp.Binary, exp.Cast, exp.Case, exp.If)
 """Sqlglot counts these among the functions; every engine has them."""

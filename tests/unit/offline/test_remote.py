@@ -15,7 +15,8 @@ from headwater.errors import Cancelled, SourceError
 from headwater.offline.base import ChangeCounts, ChangesRequest
 from headwater.offline.engines.duckdb.engine import DuckDBEngine
 from headwater.offline.join.relations import EngineTable
-from headwater.offline.remote import RemoteWorkspace
+from headwater.offline.remote_tables import TableRows
+from headwater.offline.remote_workspace import RemoteWorkspace
 from headwater.planning.resolve import whole_view
 from headwater.planning.snapshot import ViewRecord, ViewVersion
 from headwater.planning.watermark import Watermark
@@ -43,7 +44,7 @@ def test_naive_times_of_its_own_table_are_taken_as_utc_alone(space):
     record = ViewRecord("v", {"1.0.0": ViewVersion(view, False, from_micros(0), from_micros(0))}, "1.0.0")
     held = EngineTable(exp.to_table("rides"), pa.schema({"driver": "int64", "at": pa.timestamp("us"), "km": "double"}))
     with pytest.raises(SourceError, match="naive times"):
-        space.forms(whole_view(record, record.version()), source, held, ["km"])
+        TableRows(space.backend, whole_view(record, record.version()), source, held, ["km"]).forms()
 
 
 def test_rows_that_are_numbered_in_any_order_say_so(space):

@@ -154,6 +154,11 @@ class Workspace(Protocol):
         ...
 
 
+def sql_of(query: exp.Query, space: Workspace) -> str:
+    """A query as text, in the engine's dialect."""
+    return query.sql(dialect=space.words.dialect, identify=True)
+
+
 def created(space: Workspace, name: str, query: exp.Query) -> str:
     """The full name of a table with a query's rows."""
     space.create(name, query)

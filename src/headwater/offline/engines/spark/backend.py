@@ -13,6 +13,7 @@ from sqlglot import exp
 
 from headwater.definitions.sources import ParquetSource, Source, SQLSource
 from headwater.offline.backend import Backend
+from headwater.offline.base import SourceScope
 from headwater.offline.engines.spark.errors import failing
 from headwater.offline.engines.spark.executors import OnExecutor
 from headwater.offline.engines.spark.files import ReadableFiles
@@ -21,7 +22,7 @@ from headwater.offline.engines.spark.sources import query_of, view_name
 from headwater.offline.engines.spark.transpiled import transpiled
 from headwater.offline.engines.spark.types import arrow_schema, kept, kept_type, shaped, spark_name
 from headwater.offline.engines.spark.words import WORDS, name_sql
-from headwater.offline.join.relations import EngineTable
+from headwater.offline.join.relations import EngineTable, Tree
 from headwater.offline.join.workspace import Each, Powers, Workspace
 from headwater.planning.files import FileIdentity
 
@@ -144,7 +145,7 @@ class SparkBackend(Backend):
     def table_of(self, source: Source) -> EngineTable | None:
         if isinstance(source, ParquetSource):
             files = self.engine.readable_files(source)
-            return None if files is None else EngineTable(self.files_table(files, files.files), files.schema)
+            return None if files is None else EngineTable(self._files_table(files, files.files), files.schema)
         query = query_of(source, self.engine.embedded.folder)
         if query is None and isinstance(source, SQLSource) and source.tables:
             query = self._transpiled(source)
@@ -157,6 +158,13 @@ class SparkBackend(Backend):
             self.engine.made(name)
             return EngineTable(exp.to_table(name), arrow_schema(spark.table(name).schema))
 
+    def scoped(self, source: Source, held: EngineTable, scope: SourceScope) -> list[tuple[Tree, bool]]:
+        if isinstance(source, ParquetSource):
+            files = self.engine.readable_files(source)
+            if files is not None:
+                return [(self._files_table(files, some), later) for some, later in files.scoped(scope) if some]
+        return super().scoped(source, held, scope)
+
     def _transpiled(self, source: SQLSource) -> str | None:
         """A query over other sources, in Spark's SQL; None: it reads none that Spark holds."""
         if all(isinstance(table, ParquetSource) for table in source.tables.values()):
@@ -165,7 +173,7 @@ class SparkBackend(Backend):
         tables = {name: (table.table.name, table.schema) for name, table in held.items() if table is not None}
         return transpiled(source.query, tables) if len(tables) == len(held) else None
 
-    def files_table(self, readable: ReadableFiles, files: Sequence[FileIdentity]) -> exp.Table:
+    def _files_table(self, readable: ReadableFiles, files: Sequence[FileIdentity]) -> exp.Table:
         """Some Parquet files as a table."""
         name = readable.name(files)
         with self._statement() as spark:

@@ -19,7 +19,6 @@ from headwater.offline.engines.spark.backend import SparkBackend
 from headwater.offline.engines.spark.files import ReadableFiles, readable_files
 from headwater.offline.engines.spark.scratch import Scratch
 from headwater.offline.engines.spark.sessions import OwnSession, at_server, beside, of_master
-from headwater.offline.engines.spark.workspace import SparkWorkspace
 from headwater.offline.join.relations import EngineTable
 from headwater.offline.remote import RemoteEngine
 from headwater.offline.sink import Executors
@@ -113,17 +112,6 @@ class SparkEngine(RemoteEngine):
             Its tables.
         """
         return SparkBackend(self)
-
-    def workspace(self, label: str = "") -> SparkWorkspace:
-        """A run's tables.
-
-        Args:
-            label: names the step for the observer.
-
-        Returns:
-            A place for them, gone once it is closed.
-        """
-        return SparkWorkspace(self.connect(), self.embedded.workspace(label))
 
     def session(self) -> OwnSession:
         """The session of this engine, begun when first asked for.
