@@ -12,9 +12,10 @@ from sqlglot import exp, parse_one
 
 from headwater.clock import from_micros
 from headwater.offline.join.relations import Tree
+from headwater.offline.misfits import Misfits
 from headwater.offline.words import Place
 from headwater.planning.buckets import DIGITS
-from headwater.planning.value_rule import BITS, FLOAT32_END, WHOLE
+from headwater.planning.value_rule import FLOAT32_END
 from headwater.types import DType, Float32
 
 FAILED = "headwater:"
@@ -98,7 +99,7 @@ class DuckDBWords:
         return tree(_cast(_rendered(column), given, dtype))
 
     def misfit(self, column: Tree, given: pa.DataType, dtype: DType) -> Tree | None:
-        found = _misfit(_rendered(column), given, dtype)
+        found = _MISFITS.condition(_rendered(column), given, dtype)
         return None if found is None else tree(found)
 
     def failed(self, before: str, value: Tree, after: str, place: Place | None) -> Tree:
@@ -149,40 +150,44 @@ def placed(text: str, names: Sequence[Callable[[int], str]]) -> str:
     return _PLACED.sub(lambda found: f" in {names[int(found[1])](int(found[2]))}", text)
 
 
-def _misfit(sql: str, given: pa.DataType, dtype: DType, depth: int = 0) -> str | None:
-    """The condition of a value that does not fit; None where all of the type do."""
-    if pa.types.is_dictionary(given):
-        given = given.value_type
-    if pa.types.is_null(given):
-        return None
-    match dtype.name:
-        case "int32" | "int64":
-            return _no_integer(sql, given, dtype)
-        case "float32" | "float64":
-            return _no_float(sql, given, dtype)
-        case "timestamp" if pa.types.is_timestamp(given) and given.unit == "ns":
-            return f"epoch_ns({sql}) % 1000 <> 0"
-        case "array" | "embedding":
-            return _no_list(sql, given, dtype, depth)
-    return None
+class _DuckDBMisfits(Misfits):
+    """See `Misfits`."""
 
-
-def _no_integer(sql: str, given: pa.DataType, dtype: DType) -> str | None:
-    bits, wanted = BITS[dtype.name], type_name(dtype)
-    if pa.types.is_floating(given):
-        end = 2.0 ** min(bits, 53)
-        first = ">=" if bits < 53 else ">"
+    def not_whole(self, sql: str, end: int, *, least: bool) -> str:
+        first, bound = ">=" if least else ">", float(end)
         # the ranges that files state leave out NaN, so that DuckDB may drop comparisons with it
-        return f"NOT (isfinite({sql}) AND {sql} = trunc({sql}) AND {sql} {first} {-end!r} AND {sql} < {end!r})"
-    if pa.types.is_decimal(given):
-        text, whole = f"CAST({sql} AS VARCHAR)", f"TRY_CAST({_before_point(sql, given)} AS {wanted}) IS NULL"
+        return f"NOT (isfinite({sql}) AND {sql} = trunc({sql}) AND {sql} {first} {-bound!r} AND {sql} < {bound!r})"
+
+    def decimal_for_integer(self, sql: str, given: pa.DataType, dtype: DType) -> str:
+        whole = f"TRY_CAST({_before_point(sql, given)} AS {type_name(dtype)}) IS NULL"
         if given.scale <= 0:
             return f"({sql} IS NOT NULL AND {whole})"
-        return f"({sql} IS NOT NULL AND (regexp_matches({text}, '[.][0-9]*[1-9]') OR {whole}))"
-    if given.bit_width - pa.types.is_signed_integer(given) <= bits:
-        return None
-    beyond = f"{sql} > {2**bits - 1}"
-    return f"({beyond} OR {sql} < {-(2**bits)})" if pa.types.is_signed_integer(given) else beyond
+        return f"({sql} IS NOT NULL AND (regexp_matches(CAST({sql} AS VARCHAR), '[.][0-9]*[1-9]') OR {whole}))"
+
+    def beyond_float32(self, sql: str) -> str:
+        return f"(isfinite({sql}) AND abs({sql}) >= {FLOAT32_END!r})"
+
+    def time(self, sql: str, given: pa.DataType, dtype: DType) -> str | None:
+        finer = dtype.name == "timestamp" and pa.types.is_timestamp(given) and given.unit == "ns"
+        return f"epoch_ns({sql}) % 1000 <> 0" if finer else None
+
+    def embedding(self, sql: str, dim: int) -> list[str]:
+        return [f"len({sql}) <> {dim}", f"list_count({sql}) <> {dim}"]
+
+    def elements(self, sql: str, given: pa.DataType, dtype: DType, depth: int) -> str | None:
+        if dtype.name == "float32" and pa.types.is_float64(given):
+            # DuckDB's own cast makes the elements NULL that would be infinite, which is faster than to look at each
+            return f"list_count(TRY_CAST({sql} AS FLOAT[])) <> list_count({sql})"
+        return super().elements(sql, given, dtype, depth)
+
+    def any_element(self, sql: str, x: str, condition: str) -> str:
+        return f"len(list_filter({sql}, LAMBDA {x} : {condition})) > 0"
+
+    def of_list(self, sql: str, conditions: list[str]) -> str:
+        return f"({' OR '.join(conditions)})"
+
+
+_MISFITS = _DuckDBMisfits()
 
 
 def _before_point(sql: str, given: pa.DataType) -> str:
@@ -190,31 +195,6 @@ def _before_point(sql: str, given: pa.DataType) -> str:
     if given.precision == given.scale:
         return f"CASE WHEN {sql} IS NOT NULL THEN '0' END"
     return f"split_part(CAST({sql} AS VARCHAR), '.', 1)"
-
-
-def _no_float(sql: str, given: pa.DataType, dtype: DType) -> str | None:
-    if pa.types.is_integer(given):
-        whole = WHOLE[dtype.name]
-        if given.bit_width + pa.types.is_unsigned_integer(given) <= whole.bit_length():
-            return None
-        beyond = f"{sql} > {whole}"
-        return f"({beyond} OR {sql} < {-whole})" if pa.types.is_signed_integer(given) else beyond
-    if dtype.name == "float32" and pa.types.is_float64(given):
-        return f"(isfinite({sql}) AND abs({sql}) >= {FLOAT32_END!r})"
-    return None  # of decimals DuckDB holds none beyond 10**38
-
-
-def _no_list(sql: str, given: pa.DataType, dtype: DType, depth: int) -> str | None:
-    element, x = dtype.element or Float32, f"x{depth}"
-    conditions = []
-    if dtype.name == "embedding":
-        conditions += [f"len({sql}) <> {dtype.dim}", f"list_count({sql}) <> {dtype.dim}"]
-    if element.name == "float32" and pa.types.is_float64(given.value_type):
-        # DuckDB's own cast makes the elements NULL that would be infinite, which is faster than to look at each
-        conditions.append(f"list_count(TRY_CAST({sql} AS FLOAT[])) <> list_count({sql})")
-    elif (inside := _misfit(x, given.value_type, element, depth + 1)) is not None:
-        conditions.append(f"len(list_filter({sql}, LAMBDA {x} : {inside})) > 0")
-    return f"({' OR '.join(conditions)})" if conditions else None
 
 
 def _cast(sql: str, given: pa.DataType, dtype: DType, depth: int = 0) -> str:

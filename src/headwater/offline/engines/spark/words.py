@@ -10,9 +10,10 @@ from sqlglot import parse_one
 
 from headwater.clock import from_micros
 from headwater.offline.join.relations import Tree
+from headwater.offline.misfits import Misfits
 from headwater.offline.words import Place
 from headwater.planning.buckets import DIGITS
-from headwater.planning.value_rule import BITS, FLOAT32_END, WHOLE
+from headwater.planning.value_rule import FLOAT32_END
 from headwater.types import DType, Float32
 
 FAILED, FAILED_END = "headwater:<", ">:headwater"
@@ -84,7 +85,7 @@ class SparkWords:
         return tree(_cast(_rendered(column), given, dtype))
 
     def misfit(self, column: Tree, given: pa.DataType, dtype: DType) -> Tree | None:
-        found = _misfit(_rendered(column), given, dtype)
+        found = _MISFITS.condition(_rendered(column), given, dtype)
         return None if found is None else tree(found)
 
     def failed(self, before: str, value: Tree, after: str, place: Place | None) -> Tree:
@@ -121,60 +122,38 @@ def _rendered(value: Tree) -> str:
     return value.sql(dialect="spark", identify=True)
 
 
-def _misfit(sql: str, given: pa.DataType, dtype: DType, depth: int = 0) -> str | None:
-    """The condition of a value that does not fit; None where all of the type do."""
-    if pa.types.is_null(given):
-        return None
-    match dtype.name:
-        case "int32" | "int64":
-            return _no_integer(sql, given, dtype)
-        case "float32" | "float64":
-            return _no_float(sql, given, dtype)
-        case "timestamp" | "date":
-            return _no_time(sql, given)
-        case "array" | "embedding":
-            return _no_list(sql, given, dtype, depth)
-    return None
+class _SparkMisfits(Misfits):
+    """See `Misfits`."""
 
-
-def _no_time(sql: str, given: pa.DataType) -> str:
-    """Spark has years from -290,000 to 290,000, Python and the embedded engine those of ISO 8601."""
-    if pa.types.is_date(given):
-        return f"(unix_date({sql}) < {_FIRST_DAY} OR unix_date({sql}) > {_LAST_DAY})"
-    instant = f"unix_micros({sql if given.tz is not None else f'CAST({sql} AS TIMESTAMP)'})"
-    return f"({instant} < {_FIRST_DAY * _DAY} OR {instant} >= {(_LAST_DAY + 1) * _DAY})"
-
-
-def _no_integer(sql: str, given: pa.DataType, dtype: DType) -> str | None:
-    bits = BITS[dtype.name]
-    if pa.types.is_floating(given):
-        end = f"{2 ** min(bits, 53)}D"
-        first = ">=" if bits < 53 else ">"
+    def not_whole(self, sql: str, end: int, *, least: bool) -> str:
+        first = ">=" if least else ">"
         # what is left of NaN and of an infinity is NaN
-        return f"NOT ({sql} % 1 = 0 AND {sql} {first} -{end} AND {sql} < {end})"
-    if pa.types.is_decimal(given):
+        return f"NOT ({sql} % 1 = 0 AND {sql} {first} -{end}D AND {sql} < {end}D)"
+
+    def decimal_for_integer(self, sql: str, given: pa.DataType, dtype: DType) -> str:
         return f"({sql} IS NOT NULL AND ({sql} % 1 <> 0 OR TRY_CAST({sql} AS {type_name(dtype)}) IS NULL))"
-    return f"({sql} > {2**bits - 1} OR {sql} < {-(2**bits)})" if given.bit_width - 1 > bits else None
 
-
-def _no_float(sql: str, given: pa.DataType, dtype: DType) -> str | None:
-    if pa.types.is_integer(given):
-        whole = WHOLE[dtype.name]
-        return f"({sql} > {whole} OR {sql} < {-whole})" if given.bit_width > whole.bit_length() else None
-    if dtype.name == "float32" and pa.types.is_float64(given):
+    def beyond_float32(self, sql: str) -> str:
         return f"(NOT isnan({sql}) AND abs({sql}) >= {FLOAT32_END:.0f}D AND abs({sql}) < CAST('Infinity' AS DOUBLE))"
-    return None  # no decimal is beyond 10**38
+
+    def time(self, sql: str, given: pa.DataType, dtype: DType) -> str:
+        # Spark has years from -290,000 to 290,000, Python and the embedded engine those of ISO 8601
+        if pa.types.is_date(given):
+            return f"(unix_date({sql}) < {_FIRST_DAY} OR unix_date({sql}) > {_LAST_DAY})"
+        instant = f"unix_micros({sql if given.tz is not None else f'CAST({sql} AS TIMESTAMP)'})"
+        return f"({instant} < {_FIRST_DAY * _DAY} OR {instant} >= {(_LAST_DAY + 1) * _DAY})"
+
+    def embedding(self, sql: str, dim: int) -> list[str]:
+        return [f"size({sql}) <> {dim}", self.any_element(sql, "x0", "x0 IS NULL")]
+
+    def any_element(self, sql: str, x: str, condition: str) -> str:
+        return f"exists({sql}, {x} -> {condition})"
+
+    def of_list(self, sql: str, conditions: list[str]) -> str:
+        return f"({sql} IS NOT NULL AND ({' OR '.join(conditions)}))"
 
 
-def _no_list(sql: str, given: pa.DataType, dtype: DType, depth: int) -> str | None:
-    element, x = dtype.element or Float32, f"x{depth}"
-    conditions = []
-    if dtype.name == "embedding":
-        conditions += [f"size({sql}) <> {dtype.dim}", f"exists({sql}, {x} -> {x} IS NULL)"]
-    inside = _misfit(x, given.value_type, element, depth + 1)
-    if inside is not None:
-        conditions.append(f"exists({sql}, {x} -> {inside})")
-    return f"({sql} IS NOT NULL AND ({' OR '.join(conditions)}))" if conditions else None
+_MISFITS = _SparkMisfits()
 
 
 def _cast(sql: str, given: pa.DataType, dtype: DType, depth: int = 0) -> str:
