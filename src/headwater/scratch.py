@@ -136,17 +136,19 @@ def _own(parent: Path, start: str, end: str) -> list[Path]:
 
 def _opened(file: Path) -> int | None:
     try:
-        found = os.open(file, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+        how = os.O_RDONLY if file.is_dir() else os.O_RDWR
+        found = os.open(file, how | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
-    if stat.S_ISREG(os.fstat(found).st_mode):
+    mode = os.fstat(found).st_mode
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
         return found
     os.close(found)
     return None
 
 
 def remove_unfinished(folder: Path, start: str = ".") -> None:
-    """Remove the unfinished files in a folder whose processes are gone; those of other users stay.
+    """Remove the unfinished files and folders in a folder whose processes are gone; those of other users stay.
 
     Args:
         folder: where they are.
@@ -156,8 +158,15 @@ def remove_unfinished(folder: Path, start: str = ".") -> None:
         held = _opened(left)
         if held is not None:
             if _hold(held):
-                left.unlink(missing_ok=True)
+                _remove_any(left)
             os.close(held)
+
+
+def _remove_any(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -192,8 +201,7 @@ def whole_file(target: Path) -> Iterator[Path]:
     Raises:
         OSError: the folder takes no files.
     """
-    name = target.name.encode(errors="surrogateescape")[:100].decode(errors="ignore")
-    start = f".{name}."
+    start = _start(target)
     remove_unfinished(target.parent, start)
     partial, held_by = _begun(target, start)
     born = forks.generation()
@@ -217,3 +225,51 @@ def _begun(target: Path, start: str) -> tuple[Path, _Held]:
         if held is None or (held and partial.exists()):
             return partial, _Held(descriptor)
         os.close(descriptor)  # somebody took it, not yet held, for abandoned
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """The path of a folder to be made, which takes the target's place once the block is done: whole or not at all.
+
+    A file or folder of that name is replaced: where the process is killed between the two steps, neither is there.
+
+    Raises:
+        OSError: the folder around it takes none.
+    """
+    start = _start(target)
+    remove_unfinished(target.parent, start)
+    aside, held_by = _begun_folder(target, start)
+    born = forks.generation()
+    try:
+        yield aside / "new"
+        forks.check_same(born, f"the writing of {target}")
+        with suppress(FileNotFoundError):
+            target.rename(aside / "old")
+        (aside / "new").rename(target)
+    finally:
+        if born == forks.generation():
+            shutil.rmtree(aside, ignore_errors=True)
+            if held_by is not None:
+                held_by.let_go()
+
+
+def _begun_folder(target: Path, start: str) -> tuple[Path, _Held | None]:
+    """A new folder beside the target, and its lock; None where folders have none."""
+    while True:
+        aside = target.with_name(f"{start}{secrets.token_hex(6)}{_PARTIAL}")
+        aside.mkdir()
+        try:
+            descriptor = os.open(aside, os.O_RDONLY)
+        except FileNotFoundError:
+            continue  # somebody took it, not yet held, for abandoned
+        except OSError:  # Windows opens no folders
+            return aside, None
+        if _hold(descriptor) is None or aside.exists():
+            return aside, _Held(descriptor)
+        os.close(descriptor)
+
+
+def _start(target: Path) -> str:
+    """What the names of unfinished files begin with that are to take a target's place."""
+    name = target.name.encode(errors="surrogateescape")[:100].decode(errors="ignore")
+    return f".{name}."

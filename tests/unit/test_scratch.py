@@ -11,16 +11,20 @@ from pathlib import Path
 import pytest
 
 from headwater.errors import Unavailable
-from headwater.scratch import TempFolder, remove_abandoned, whole_file
+from headwater.scratch import TempFolder, remove_abandoned, whole_file, whole_folder
 from tests.children import problem_in_child
 
 KEPT = """
 import os, sys, time
 from pathlib import Path
 from headwater.errors import Unavailable
-from headwater.scratch import TempFolder, whole_file
+from headwater.scratch import TempFolder, whole_file, whole_folder
 folder = TempFolder(Path(sys.argv[1]))
 (folder.path / "spilled").write_bytes(b"x" * 1000)
+result = whole_folder(Path(sys.argv[1]) / "result")
+part = result.__enter__()
+part.mkdir()
+(part / "part.parquet").write_bytes(b"half")
 with whole_file(Path(sys.argv[1]) / "out.parquet") as path:
     path.write_bytes(b"half")
     if len(sys.argv) > 2 and os.fork():
@@ -48,18 +52,22 @@ def names(folder: Path) -> list[str]:
 def test_what_a_killed_process_left_goes_and_what_a_living_one_has_stays(tmp_path, more):
     process = started(tmp_path, *more)
     before = sorted(tmp_path.iterdir())
-    assert len(before) == 2
+    assert len(before) == 3
     with whole_file(tmp_path / "out.parquet") as path:
         path.write_bytes(b"whole")
+    with whole_folder(tmp_path / "result") as path:
+        path.mkdir()
     mine = TempFolder(tmp_path)
     mine.close()
-    assert sorted(set(tmp_path.iterdir()) - {tmp_path / "out.parquet"}) == before
+    assert sorted(set(tmp_path.iterdir()) - {tmp_path / "out.parquet", tmp_path / "result"}) == before
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     mine = TempFolder(tmp_path)
     with whole_file(tmp_path / "out.parquet") as path:
         path.write_bytes(b"whole")
-    assert sorted(tmp_path.iterdir()) == sorted([mine.path, tmp_path / "out.parquet"])
+    with whole_folder(tmp_path / "result") as path:
+        path.mkdir()
+    assert sorted(tmp_path.iterdir()) == sorted([mine.path, tmp_path / "out.parquet", tmp_path / "result"])
     mine.close()
     if more:
         with suppress(ProcessLookupError):
@@ -131,6 +139,21 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
     assert [target] == list(tmp_path.iterdir())
     assert target.read_text() == "after"
     assert target.stat().st_mode & 0o777 == 0o666 & ~_umask()
+
+
+def test_a_folder_takes_the_place_of_a_file_or_folder_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "result"
+    target.write_text("before")
+    with pytest.raises(KeyError), whole_folder(target) as path:
+        path.mkdir()
+        raise KeyError
+    assert target.read_text() == "before"
+    for name in ("first", "second"):
+        with whole_folder(target) as path:
+            path.mkdir()
+            (path / name).touch()
+        assert [entry.name for entry in target.iterdir()] == [name]
+    assert [target] == list(tmp_path.iterdir())
 
 
 def _umask() -> int:

@@ -93,7 +93,7 @@ def _train(walk: _Walk, store: FeatureStore, folder: Path) -> None:
     told_as = "headwater history data/flights.parquet --features delay_model -o train.out.parquet"
     with walk.step(told_as, "Each flight with what was known at its departure, nothing later.") as record:
         result = store.get_historical_features(str(spine), "delay_model")
-        taken = later.files.write_result(result, out, None)
+        taken = later.files.write_result(result, str(out), None)
     record["history"], drawn = values.joined(result, taken, out.name)
     walk.show(*drawn)
 

@@ -22,6 +22,7 @@ from headwater.errors import DataError, SourceError, StorageFull, StoreReadOnly,
 from headwater.offline.files.csv_files import Quoted, quoted_field, read_header, read_rows
 from headwater.offline.files.json_files import read_json_rows
 from headwater.offline.join.spine import TIMESTAMPS
+from headwater.offline.result_folder import is_url
 from headwater.planning.resolve import resolve
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.planning.text_hints import text_hint
@@ -186,6 +187,16 @@ def _typed_columns(
                 values.append(Misread(given, hint))
         columns[name] = values if loose else pa.array(values, dtype.arrow)
     return columns
+
+
+def check_output(out: str) -> None:
+    """Refuse an output of another kind than those that `write_result` writes.
+
+    Raises:
+        UsageError: naming the kinds.
+    """
+    if not is_url(out):
+        check_extension(Path(out), WRITABLE)
 
 
 def check_extension(path: Path, allowed: tuple[str, ...]) -> None:
@@ -399,23 +410,26 @@ def read_spine(
 
 
 def write_result(
-    result: HistoryResult, out: Path | None, first: int | None, texts: Mapping[str, Sequence[str]] | None = None
+    result: HistoryResult, out: str | None, first: int | None, texts: Mapping[str, Sequence[str]] | None = None
 ) -> Taken:
     """Run a history through: into a file that is there whole or not at all, or to be looked at.
 
     Args:
         result: the history.
-        out: a .parquet or .csv file; None keeps rows instead.
+        out: a .parquet or .csv file, or the URL of a folder; None keeps rows instead.
         first: how many rows to keep; None keeps all.
         texts: the spine's columns as its CSV file has them: another CSV file gets them unchanged.
     """
     if out is None:
         return _looked_at(result, first)
-    _check_folder(out)
-    if out.suffix.lower() == ".parquet":
+    if is_url(out):
         result.to_parquet(out)
-        return Taken(pyarrow.parquet.read_metadata(out).num_rows)
-    return Taken(write_csv(out, result.to_batches(), texts))
+        return Taken(len(result))
+    _check_folder(Path(out))
+    if out.lower().endswith(".parquet"):
+        result.to_parquet(out)
+        return Taken(len(result))
+    return Taken(write_csv(Path(out), result.to_batches(), texts))
 
 
 def _looked_at(result: HistoryResult, first: int | None) -> Taken:

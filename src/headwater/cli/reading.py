@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -151,9 +150,13 @@ def history(
         str, typer.Option(metavar="status,event_time", help="Columns to add beside each feature or view.")
     ] = "",
     out: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            "--out", "-o", metavar="FILE", help="Output file: .parquet or .csv; if omitted, a few rows are shown."
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="Output file: .parquet or .csv; if omitted, a few rows are shown. Rows that Spark writes itself are a "
+            "folder of Parquet files, also at a URL: s3://bucket/result.",
         ),
     ] = None,
     bucket: Annotated[
@@ -174,7 +177,7 @@ def history(
     if spine is None and at is None:
         raise UsageError("no rows: name a spine (a .parquet or .csv file, or SQL), or --at TIME for every known entity")
     if out is not None:
-        later.files.check_extension(out, later.files.WRITABLE)
+        later.files.check_output(out)
     names, beside = parse.features(features), parse.included(include)
     with run.store() as store:
         given = later.files.read_spine(
@@ -191,6 +194,6 @@ def history(
             bucket=bucket,
         )
         taken = later.files.write_result(result, out, None if run.json else _SHOWN, given.texts)
-        data, drawn = values.joined(result, taken, None if out is None else str(out))
+        data, drawn = values.joined(result, taken, out)
     run.answer(data, *drawn)
     run.warn(result.metadata.warnings)

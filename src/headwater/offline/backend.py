@@ -97,6 +97,18 @@ class Backend(ABC):
         """
         yield from function(self.batches(query, schema, ROWS))
 
+    def write(self, query: exp.Query, url: str) -> None:
+        """Write the rows of a query, in any order, as Parquet files of a folder that does not exist yet.
+
+        Only an engine whose `RemoteEngine.writes_to` says so is asked. Names end in `.parquet`; no other file need be
+        there.
+
+        Args:
+            query: the query; its columns have the names of the result's.
+            url: of the folder.
+        """
+        raise NotImplementedError(f"{type(self).__name__} writes no files")
+
     @abstractmethod
     def upload(self, name: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
         """Make a table of Arrow batches.

@@ -360,6 +360,22 @@ class HistoryRun(Protocol):
         """
         ...
 
+    def write(self, location: str) -> int | None:
+        """Have the engine write the rows as Parquet files by itself, so that none passes this process.
+
+        Args:
+            location: a path or a URL of a folder, which appears whole or not at all.
+
+        Returns:
+            How many rows were written, in any order; None: the engine does not write there, or the rows have an order,
+            and nothing was done: `batches` gives them.
+
+        Raises:
+            UsageError: something else is at the location.
+            StoreError: it cannot be written; for what a run raises see `batches`.
+        """
+        ...
+
     def cancel(self) -> None:
         """End what is under way, from any thread, and run nothing more; see `HistoryResult.cancel`.
 

@@ -107,7 +107,16 @@ class RemoteEngine(OfflineEngine):
             folder=self.embedded.temp_folder,
             base=self.embedded.folder,
             files=self.files_in_place,
+            writes_to=self.writes_to,
         )
+
+    def writes_to(self, location: str) -> bool:
+        """Whether backends write the files of a result to a location by themselves (`Backend.write`).
+
+        Args:
+            location: a path or a URL.
+        """
+        return False
 
     def files_in_place(self, source: Source) -> Sequence[FileIdentity]:
         """What identifies the files of a source that statements read where they are."""

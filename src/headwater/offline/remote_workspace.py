@@ -92,6 +92,11 @@ class RemoteWorkspace:
         self._own.append(sql_of(query, self))
         return self._streamed(self.backend.batches(query, schema, rows))
 
+    def write(self, query: exp.Query, url: str) -> None:
+        self._own.append(f"WRITE {sql_of(query, self)}")
+        with self._statement():
+            self.backend.write(query, url)
+
     def each(self, query: exp.Query, schema: pa.Schema, function: Each, answer: pa.Schema) -> Iterator[pa.RecordBatch]:
         self._own.append(sql_of(query, self))
         return self._streamed(self.backend.each(query, schema, function, answer))

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from headwater.clock import MIN_MICROS
 from headwater.definitions.sources import Source
 from headwater.definitions.view import FeatureSelection
-from headwater.offline.base import ChangeCounts, ChangesRequest, HistoryRequest, OfflineEngine, ViewInput
+from headwater.offline.base import ChangeCounts, ChangesRequest, HistoryRequest, HistoryRun, OfflineEngine, ViewInput
 from headwater.planning.watermark import Watermark
 from headwater.testing import rounds
 from headwater.testing.cases import HistoryCase, ViewCase, plain, plain_rows
@@ -43,6 +46,25 @@ def instants(seconds: Sequence[int]) -> pa.Array:
 def run(engine: OfflineEngine, request: HistoryRequest) -> pa.Table:
     """The whole answer of a request."""
     history = engine.history(request)
+    return pa.Table.from_batches(history.batches(1000), history.schema)
+
+
+def rows_in_any_order(history: HistoryRun, written: bool) -> pa.Table:
+    """The whole answer of a run whose rows have no order.
+
+    Args:
+        history: the run.
+        written: whether the engine writes it, where it can: as a folder of Parquet files.
+    """
+    if written:
+        with tempfile.TemporaryDirectory() as folder:
+            result = Path(folder) / "result"
+            count = history.write(str(result))
+            if count is not None:
+                found = pq.read_table(result)
+                assert found.column_names == history.schema.names and found.num_rows == count
+                assert list(Path(folder).iterdir()) == [result] and (result / "_SUCCESS").exists()
+                return found
     return pa.Table.from_batches(history.batches(1000), history.schema)
 
 

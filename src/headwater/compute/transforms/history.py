@@ -128,6 +128,10 @@ class ComputedRun:
                 yield self._computed(batch, first)
                 first += batch.num_rows
 
+    def write(self, location: str) -> int | None:
+        """Nothing: what is computed is computed in this process."""
+        return None
+
     def _computed(self, batch: pa.RecordBatch, first: int) -> pa.RecordBatch:
         asked, size = self._functions.request, batch.num_rows
         fields = {name: self._field(batch, name, first) for name in asked.request_fields}

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from sqlglot import exp
 
 from headwater.definitions.feature import Feature
 from headwater.errors import StoreError
 from headwater.offline.base import HistoryRequest
+from headwater.offline.join.relations import BIGINT, Tree, column, number
+from headwater.offline.words import Words
 from headwater.planning.resolve import OutputColumn, ResolvedView
 from headwater.types import STATUSES, Status
 
@@ -72,13 +75,65 @@ class ViewColumns:
             found[self.event_time] = events.cast(_UTC)
         return found
 
-    def _value(self, column: pa.Array, feature: Feature, why: pa.Array) -> pa.Array:
-        column = column if column.type == feature.dtype.arrow else column.cast(feature.dtype.arrow)
+    def expressions(self, words: Words, rows: str, defaults: Sequence[Tree | None]) -> dict[str, Tree]:
+        """The same columns as expressions over the answer as a table of the engine's.
+
+        Args:
+            words: the engine's.
+            rows: the table, of rn, event, why and f0….
+            defaults: of each feature where it has one.
+        """
+        why = column("why", rows)
+        matched = exp.Is(this=why.copy(), expression=exp.Null())
+        absent = [exp.not_(matched.copy()) for _ in self.features]
+        statuses = [status_text(why, _there(rows, i)) for i in range(len(self.features))]
+        return self._expressions(words, rows, defaults, absent, statuses)
+
+    def _expressions(
+        self,
+        words: Words,
+        rows: str,
+        defaults: Sequence[Tree | None],
+        absent: Sequence[Tree],
+        statuses: Sequence[Tree],
+    ) -> dict[str, Tree]:
+        values: list[Tree] = []
+        for i, (feature, default) in enumerate(zip(self.features, defaults, strict=True)):
+            value: Tree = column(f"f{i}", rows)
+            if default is not None:
+                value = exp.Case().when(absent[i], default).else_(value)
+            kind = exp.DataType.build(words.type_name(feature.dtype), dialect=words.dialect)
+            values.append(exp.Cast(this=value, to=kind))
+        found = {name: values[i] for name, i in self.outputs.items()}
+        if "status" in self.include:
+            found |= {f"{name}__status": statuses[i] for name, i in self.outputs.items()}
+        if "event_time" in self.include:
+            event = column("event", rows) if self.timed else exp.cast(exp.Null(), BIGINT)
+            found[self.event_time] = words.instant(event)
+        return found
+
+    def _value(self, values: pa.Array, feature: Feature, why: pa.Array) -> pa.Array:
+        values = values if values.type == feature.dtype.arrow else values.cast(feature.dtype.arrow)
         if feature.default is None or why.null_count == len(why):
-            return column
+            return values
         default = pa.array([feature.default], feature.dtype.arrow)
-        places = np.where(np.asarray(pc.is_null(why)), np.arange(len(column)), len(column))
-        return pa.concat_arrays([column, default]).take(pa.array(places))
+        places = np.where(np.asarray(pc.is_null(why)), np.arange(len(values)), len(values))
+        return pa.concat_arrays([values, default]).take(pa.array(places))
+
+
+def status_text(code: Tree, otherwise: Tree) -> Tree:
+    """The text of a status that a column has the code of; where it is NULL another."""
+    texts = exp.Case()
+    for i, status in enumerate(STATUSES):
+        texts = texts.when(code.copy().eq(number(i)), exp.Literal.string(str(status)))
+    return texts.else_(otherwise)
+
+
+def _there(rows: str, place: int) -> Tree:
+    """PRESENT or NULL, by a feature's value."""
+    null = exp.Is(this=column(f"f{place}", rows), expression=exp.Null())
+    present = exp.Literal.string(str(Status.PRESENT))
+    return exp.Case().when(null, exp.Literal.string(str(Status.NULL))).else_(present)
 
 
 def _status(why: pa.Array, values: pa.Array) -> pa.Array:

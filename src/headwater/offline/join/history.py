@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,8 +16,9 @@ from sqlglot import exp
 from headwater import forks
 from headwater.clock import duration_micros
 from headwater.definitions.sources import Source
-from headwater.errors import Cancelled, SourceError, SpineError, UsageError
+from headwater.errors import Cancelled, SourceError, SpineError, StoreError, UsageError
 from headwater.observer import Observer, Progress, silent
+from headwater.offline.backend import ROWS
 from headwater.offline.base import BUDGET, HistoryRequest, ViewInput
 from headwater.offline.files.local import SourceFile, local_identities
 from headwater.offline.files.queried import in_project
@@ -29,12 +30,14 @@ from headwater.offline.join.columns import ViewColumns, view_columns
 from headwater.offline.join.events import as_rows
 from headwater.offline.join.pit import Join
 from headwater.offline.join.placed_spine import PlacedSpine
-from headwater.offline.join.relations import BIGINT, ViewRelations, column, key_form, number, table_named
+from headwater.offline.join.relations import BIGINT, Tree, ViewRelations, column, key_form, number, table_named
 from headwater.offline.join.spine import LocalSpine, Seen, Spine, open_spine
 from headwater.offline.join.spine_bucket import SpineBucket
 from headwater.offline.join.windowed import Bounds, WindowColumns, WindowJoin
 from headwater.offline.join.windowed_in_place import WindowsInPlace
 from headwater.offline.join.workspace import CANCELLED, Workspace
+from headwater.offline.join.written import ViewAnswer, whole_answer
+from headwater.offline.result_folder import ResultFolder, result_folder
 from headwater.planning.files import FileIdentity, moved_files
 from headwater.planning.resolve import FULL_NAMES
 from headwater.types import DType
@@ -42,6 +45,10 @@ from headwater.types import DType
 _FAR = 2**62
 READS = 3
 """How often a join is run whose files are replaced meanwhile."""
+
+
+class _Moved(Exception):
+    """Files were replaced while they were read."""
 
 
 @dataclass
@@ -65,6 +72,7 @@ class PointInTimeRun:
         folder: for temporary files.
         base: the project's folder.
         files: what identifies the files of a source that statements read where they are.
+        writes_to: whether the engine writes the files of a result to a location by itself.
         budget: bytes of events of window views that are held in memory.
         at_once: how many parts of a window view are aggregated at once.
         observer: told how far window views are.
@@ -78,6 +86,7 @@ class PointInTimeRun:
         folder: Path,
         base: Path,
         files: Callable[[Source], Sequence[FileIdentity]] = lambda _: (),
+        writes_to: Callable[[str], bool] = lambda _: False,
         budget: int = BUDGET,
         at_once: int = 1,
         observer: Observer = silent,
@@ -85,7 +94,7 @@ class PointInTimeRun:
         self._request = request
         self._folder, self._observer = folder, observer
         self._budget, self._at_once = budget, at_once
-        self._files = files
+        self._files, self._writes_to = files, writes_to
         self._workspace = workspace
         self._keys: dict[str, DType] = {}
         for view in request.views:
@@ -214,7 +223,7 @@ class PointInTimeRun:
     def statements(self) -> Sequence[str]:
         """Every statement of a run; where none was consumed yet, the join is run for them."""
         if self._statements is None:
-            for _ in self.batches(65_536):
+            for _ in self.batches(ROWS):
                 break
         return self._statements or ()
 
@@ -262,10 +271,53 @@ class PointInTimeRun:
                     del first
                     yield from run
                 return
-        raise SourceError(
+        raise self._inconsistent(moved)
+
+    def _inconsistent(self, moved: frozenset[str]) -> SourceError:
+        return SourceError(
             f"{_names(moved)} changed while it was read, {READS} times in a row: the result would not be consistent; "
             "write new files instead of changing old ones, or read the source while nobody writes it"
         )
+
+    def write(self, location: str) -> int | None:
+        names = {name.casefold() for name in self._schema.names}
+        ordered = isinstance(self.spine, LocalSpine) or len(names) < len(self._schema)
+        if ordered or not self._writes_to(location):
+            return None
+        moved: frozenset[str] = frozenset()
+        for _ in range(READS):
+            before = self._listed()
+            with suppress(_Moved), result_folder(location) as folder:
+                try:
+                    rows = self._write(folder)
+                except (SourceError, SpineError):
+                    moved = self._moved(before)
+                    if not moved:
+                        raise
+                    raise _Moved from None
+                moved = self._moved(before)
+                if moved:
+                    raise _Moved
+                return rows
+        raise self._inconsistent(moved)
+
+    def _write(self, folder: ResultFolder) -> int:
+        with self._workspace("history") as space:
+            self._begin(space)
+            seen = Seen()
+            parts = self._prepared(space, seen)
+            answers = [
+                ViewAnswer(part.columns, self._answer(space, part, str(i), seen)) for i, part in enumerate(parts)
+            ]
+            spine = self._entity_columns(space) if self.spine is None else self.spine.placed_columns()
+            space.write(whole_answer(space, spine, answers, self._order), folder.url)
+            self._counts = {part.label: part.counts for part in parts}
+            self._statements = tuple(space.statements)
+            self._check_cancelled()
+        rows = folder.finish(self._schema)
+        if rows != seen.rows:
+            raise StoreError(f"the offline engine wrote {rows:,} of {seen.rows:,} rows; please report this")
+        return rows
 
     def _listed(self) -> list[FileIdentity]:
         """What identifies the files that more than one statement reads: those of sources, and that of the spine."""
@@ -285,9 +337,7 @@ class PointInTimeRun:
 
     def _run(self, rows: int) -> Generator[pa.RecordBatch, None, None]:
         with self._workspace("history") as space, ExitStack() as stack:
-            with self._lock:
-                self._spaces.add(space)
-                self._check_cancelled()
+            self._begin(space)
             seen = Seen()
             parts = self._prepared(space, seen)
             streams = []
@@ -307,6 +357,12 @@ class PointInTimeRun:
                 yield pa.RecordBatch.from_arrays(
                     [*base.columns, *(columns[name] for name in self._order)], schema=self._schema
                 )
+
+    def _begin(self, space: Workspace) -> None:
+        """Have `cancel` end what runs in a workspace."""
+        with self._lock:
+            self._spaces.add(space)
+            self._check_cancelled()
 
     def _prepared(self, space: Workspace, seen: Seen) -> list[_Part]:
         """The spine's table and each view's rows."""
@@ -374,11 +430,42 @@ class PointInTimeRun:
             else:
                 yield one_batch(pa.Table.from_batches([batch]).select([]), batch.num_rows)
 
+    def _entity_columns(self, space: Workspace) -> list[tuple[str, Tree]]:
+        """The entities' columns, of the table s, each in its dtype."""
+        found: list[tuple[str, Tree]] = []
+        for i, (name, dtype) in enumerate(self._keys.items()):
+            key: Tree = column(f"c{i}", "s")
+            if dtype.name == "timestamp":
+                key = space.words.instant(key)
+            elif key_form(dtype) != dtype.arrow:
+                kind = exp.DataType.build(space.words.type_name(dtype), dialect=space.words.dialect)
+                key = exp.Cast(this=key, to=kind)
+            found.append((name, key))
+        return found
+
+    def _answer(self, space: Workspace, part: _Part, label: str, seen: Seen) -> exp.Query:
+        """What a view gives each row of the spine, as a query in the engine."""
+        assert part.join is not None
+        features, every = part.columns.features, part.input.view.view.feature_list
+        if part.input.view.windows is not None:
+            names = [f.name for f in features]
+            there = WindowsInPlace(space, label, part.input, part.join, names, seen.rows, ROWS)
+            there.run()
+            self._count(part, there.counts)
+            return there.answer()
+        if space.powers.carries:
+            carried = carry(space, label, part.join, seen.rows, every, features)
+            self._count(part, carried.counts)
+            return carried.query
+        chosen = choose(space, label, part.join, seen.rows, every, len(features))
+        self._count(part, chosen.counts)
+        return answer(part.join, chosen, [f.name for f in features], every)
+
     def _joined(
         self, space: Workspace, part: _Part, label: str, seen: Seen, rows: int, stack: ExitStack
     ) -> Iterator[pa.RecordBatch]:
         assert part.join is not None
-        features, every = part.columns.features, part.input.view.view.feature_list
+        features = part.columns.features
         if part.input.view.windows is not None and space.powers.by_key:
             names = [f.name for f in features]
             there = WindowsInPlace(space, label, part.input, part.join, names, seen.rows, rows)
@@ -398,14 +485,7 @@ class PointInTimeRun:
             self._observer(Progress(step, 100, 100, "%", finished=True))
             self._count(part, windows.counts)
             return windows.batches()
-        if space.powers.carries:
-            carried = carry(space, label, part.join, seen.rows, every, features)
-            self._count(part, carried.counts)
-            return space.stream(carried.query, answer_schema(features), rows)
-        chosen = choose(space, label, part.join, seen.rows, every, len(features))
-        self._count(part, chosen.counts)
-        query = answer(part.join, chosen, [f.name for f in features], every)
-        return space.stream(query, answer_schema(features), rows)
+        return space.stream(self._answer(space, part, label, seen), answer_schema(features), rows)
 
     def _count(self, part: _Part, counts: Mapping[str, int]) -> None:
         part.counts.update(counts, null_times=part.rows.null_times)

@@ -82,6 +82,9 @@ class PlacedSpine(Spine):
                 raise SpineError(f"spine column {self.timestamp_column!r} has an instant that is {YEARS}")
             seen.add(int(rows), int(first), int(last))
 
+    def placed_columns(self) -> list[tuple[str, Tree]]:
+        return [(name, column(f"s{i}", "s")) for i, name in enumerate(self.schema.names)]
+
     def columns(self, space: Workspace, rows: int, seen: Seen) -> Iterator[pa.RecordBatch]:
         names = [f"s{i}" for i in range(len(self.schema))]
         schema = pa.schema([("rn", pa.int64()), *zip(names, self.schema.types, strict=True)])

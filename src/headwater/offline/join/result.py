@@ -18,12 +18,14 @@ from headwater.forks import OfOneProcess
 from headwater.html_tables import html_table
 from headwater.interrupts import leaves_nothing
 from headwater.offline.base import HistoryRequest, HistoryRun, lost_files
+from headwater.offline.result_folder import is_url, local_target
 from headwater.planning.data_kinds import is_pandas, is_polars
 from headwater.planning.frames import to_pandas, to_polars, with_zones
 from headwater.planning.resolve import ResolvedRequest
 from headwater.planning.shown import short_form
 from headwater.planning.value_checks import left_out, python_values
 from headwater.scratch import whole_file
+from headwater.urls import shown_location
 
 if TYPE_CHECKING:
     import pandas
@@ -212,8 +214,12 @@ class HistoryResult(OfOneProcess):
         return self._batches(rows)
 
     def _batches(self, rows: int) -> Iterator[pa.RecordBatch]:
+        count = 0
         with self._explained(), closing(self._run.batches(rows)) as batches:  # type: ignore[type-var]
-            yield from batches
+            for batch in batches:
+                count += batch.num_rows
+                yield batch
+        self._rows = count
         self._note()
 
     @contextmanager
@@ -343,33 +349,50 @@ class HistoryResult(OfOneProcess):
         """The columns that are not the spine's."""
         return [name for name in self._run.schema.names if name not in set(self._run.spine_columns)]
 
-    def to_parquet(self, path: str | Path) -> Path:
+    def to_parquet(self, path: str | Path) -> Path | str:
         """Write the rows to a Parquet file, which appears whole or not at all; in bounded memory.
 
+        Where the rows have no order of their own (there is no spine, or it is a table of the engine) and the engine
+        writes files itself, as Spark does, it writes them: a folder of part files, in which `_SUCCESS` comes last.
+
         Args:
-            path: the file; one that is there is replaced.
+            path: the file, or folder; an earlier result that is there is replaced. A URL (`s3://bucket/result`), which
+                only an engine can write, is a folder that does not exist yet.
 
         Returns:
-            The path.
+            The path; a URL as it was given.
 
         Raises:
             StorageFull: no room is left.
             StoreError: the place cannot be written.
-            UsageError: a column of the spine has a type that Parquet lacks; for what the join raises see the class.
+            UsageError: a column of the spine has a type that Parquet lacks; the path is a folder of other files, or a
+                URL that the engine does not write; for what the join raises see the class.
         """
-        path = Path(path)
-        if not path.parent.is_dir():
-            raise StoreError(f"cannot write {path}: folder {path.parent} does not exist; create it first")
+        location = str(path)
+        file = local_target(location) if location.startswith("file://") else Path(path)
+        with self._explained():
+            written = self._run.write(location)
+        if written is not None:
+            self._rows = written
+            self._note()
+            return location if is_url(location) else file
+        if is_url(location):
+            raise UsageError(
+                f"cannot write {shown_location(location)}: this result passes this process (its rows have an order, or "
+                "are computed here), which writes to paths alone; write a path, and copy the file"
+            )
+        if not file.parent.is_dir():
+            raise StoreError(f"cannot write {file}: folder {file.parent} does not exist; create it first")
         try:
-            with whole_file(path) as partial, pq.ParquetWriter(partial, self._run.schema) as writer:
+            with whole_file(file) as partial, pq.ParquetWriter(partial, self._run.schema) as writer:
                 for batch in self.to_batches(_WHOLE):
                     writer.write_batch(batch)
         except pa.ArrowNotImplementedError as bad:
-            raise UsageError(f"cannot write {path}: {bad}; cast that column of the spine, or leave it out") from bad
+            raise UsageError(f"cannot write {file}: {bad}; cast that column of the spine, or leave it out") from bad
         except OSError as bad:
             full = bad.errno == 28 or "No space left" in str(bad)
-            raise (StorageFull if full else StoreError)(f"cannot write {path}: {bad}") from bad
-        return path
+            raise (StorageFull if full else StoreError)(f"cannot write {file}: {bad}") from bad
+        return file
 
     def sql(self) -> str:
         """The statements of a run; where it was not consumed yet, it is run for them.

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from headwater.errors import DataError, SpineError, UsageError, brief, listing, nearest
 from headwater.offline.join.batches import in_pieces, one_batch
-from headwater.offline.join.relations import key_form
+from headwater.offline.join.relations import Tree, key_form
 from headwater.offline.join.spine_bucket import SpineBucket
 from headwater.offline.join.spine_query import is_file, spine_query
 from headwater.offline.join.workspace import Workspace
@@ -104,6 +104,10 @@ class Spine(ABC):
     @abstractmethod
     def columns(self, space: Workspace, rows: int, seen: Seen) -> Iterator[pa.RecordBatch]:
         """The spine's own columns in the order of rn, in batches of about `rows` rows, once it was placed."""
+
+    def placed_columns(self) -> list[tuple[str, Tree]]:
+        """The names of its columns, and what they are of the table s, where all of them are in the engine."""
+        raise NotImplementedError("its columns are here")
 
     def prepare(self) -> None:
         """Refuse a missing column or one of another type.

@@ -16,7 +16,7 @@ from sqlglot import exp
 from headwater.definitions.feature import Feature
 from headwater.errors import DataError
 from headwater.offline.base import ViewInput
-from headwater.offline.join.columns import ViewColumns
+from headwater.offline.join.columns import ViewColumns, status_text
 from headwater.offline.join.pit import Join
 from headwater.offline.join.relations import Tree, column, number, table_named
 from headwater.offline.join.workspace import Workspace, created
@@ -27,6 +27,7 @@ from headwater.offline.windows.held import OVERFLOWN, HeldForm
 from headwater.offline.windows.kernel import NO_EVENT, PartAnswer
 from headwater.offline.windows.memory import give_back
 from headwater.offline.windows.tables import TableKernel
+from headwater.offline.words import Words
 from headwater.planning.windows.event_ids import event_digests
 from headwater.planning.windows.layout import WindowFeature
 from headwater.types import STATUSES, Status
@@ -329,6 +330,15 @@ class WindowColumns(ViewColumns):
         if "event_time" in self.include:
             found[self.event_time] = batch.column("event").cast(pa.timestamp("us", tz="UTC"))
         return found
+
+    def expressions(self, words: Words, rows: str, defaults: Sequence[Tree | None]) -> dict[str, Tree]:
+        codes: list[Tree] = [column(f"s{i}", rows) for i in range(len(self.features))]
+        absent = [
+            exp.not_(exp.In(this=code.copy(), expressions=[number(_PRESENT), number(OVERFLOWN)])) for code in codes
+        ]
+        overflown = exp.Literal.string(str(Status.NULL))
+        statuses = [status_text(code, overflown.copy()) for code in codes]
+        return self._expressions(words, rows, defaults, absent, statuses)
 
 
 def _with_default(values: pa.Array, status: NDArray[Any] | None, feature: Feature) -> pa.Array:

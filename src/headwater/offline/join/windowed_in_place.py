@@ -71,7 +71,7 @@ class WindowsInPlace:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Of each feature f… and its status s…, and event, in the spine's order."""
-        form, answer = self._function.form, self._function.answer
+        answer = self._function.answer
         names = [name for name in answer.names if name != "same"]
         schema = pa.schema([answer.field(name) for name in names])
         query = exp.select(*[column(name) for name in names]).from_(self._table()).order_by(column("rn"))
@@ -82,10 +82,20 @@ class WindowsInPlace:
             done += len(numbers)
             found = {"event": batch.column("event")}
             for i in range(len(self._features)):
-                kept = form.kept.get(form.presences[i])
                 found[f"f{i}"] = batch.column(f"f{i}")
-                found[f"s{i}"] = batch.column("s" if kept is None else f"s{kept}")
+                found[f"s{i}"] = batch.column(self._status(i))
             yield pa.RecordBatch.from_pydict(found)
+
+    def answer(self) -> exp.Query:
+        """The query of rn, event, and of each feature f… and its status s…, in any order."""
+        values = [column(f"f{i}") for i in range(len(self._features))]
+        statuses = [column(self._status(i)).as_(f"s{i}", quoted=True) for i in range(len(self._features))]
+        return exp.select(column("rn"), column("event"), *values, *statuses).from_(self._table())
+
+    def _status(self, index: int) -> str:
+        """The column that has the status of a feature."""
+        kept = self._kept(index)
+        return "s" if kept is None else f"s{kept}"
 
     # what is sent
 

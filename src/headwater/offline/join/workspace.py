@@ -104,6 +104,13 @@ class Workspace(Protocol):
         """
         ...
 
+    def write(self, query: exp.Query, url: str) -> None:
+        """Write the rows of a query as Parquet files of a folder that does not exist yet.
+
+        Only engines that say that they write to such a place (`RemoteEngine.writes_to`) are asked to.
+        """
+        ...
+
     def schema_of(self, sql: str) -> pa.Schema:
         """The Arrow schema of the answer to a user's own query."""
         ...

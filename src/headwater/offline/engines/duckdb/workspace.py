@@ -168,6 +168,9 @@ class DuckDBWorkspace:
         self.statements.append(sql)
         return self._wait(self._cursor, lambda: self._cursor.execute(sql).fetchall())
 
+    def write(self, query: exp.Query, url: str) -> None:
+        raise NotImplementedError("results of the embedded engine are streamed")
+
     def schema_of(self, sql: str) -> pa.Schema:
         """The Arrow schema of a query's answer."""
         limited = f"SELECT * FROM ({sql}) LIMIT 0"

@@ -109,6 +109,12 @@ class SparkBackend(Backend):
         finally:
             folder.remove()
 
+    def write(self, query: exp.Query, url: str) -> None:
+        with self._statement() as spark:
+            # whoever gave the folder says when it is whole
+            writer = _writer(without_void(spark.sql(self._render(query))))
+            writer.option("mapreduce.fileoutputcommitter.marksuccessfuljobs", "false").parquet(url)
+
     def each(self, query: exp.Query, schema: pa.Schema, function: Each, answer: pa.Schema) -> Iterator[pa.RecordBatch]:
         order = query.args.get("order")
         if order is not None:  # each part has one of its own
@@ -258,11 +264,14 @@ class SparkBackend(Backend):
 
 def written(frame: Any, folder: ScratchFolder) -> None:
     """Write a frame's rows as Parquet; they are there once all of them are."""
-    # the statistics of a column do not say that it has NaN, which Sail then leaves out
-    writer = frame.write.mode("error").option("compression", "zstd").option("statistics_enabled", "none")
-    writer.parquet(folder.url)
+    _writer(frame).parquet(folder.url)
     if not folder.parts():  # not every server writes a file of no rows
         folder.scratch.files.create_dir(folder.path)
+
+
+def _writer(frame: Any) -> Any:
+    # the statistics of a column do not say that it has NaN, which Sail then leaves out
+    return frame.write.mode("error").option("compression", "zstd").option("statistics_enabled", "none")
 
 
 def files_as_table(folder: ScratchFolder, alias: str) -> exp.Table:

@@ -21,6 +21,7 @@ from headwater.offline.engines.spark.scratch import Scratch
 from headwater.offline.engines.spark.sessions import OwnSession, at_server, beside, of_master
 from headwater.offline.join.relations import EngineTable
 from headwater.offline.remote import RemoteEngine
+from headwater.offline.result_folder import is_url, local_target
 from headwater.offline.sink import Executors
 from headwater.planning.files import FileIdentity
 
@@ -154,6 +155,22 @@ class SparkEngine(RemoteEngine):
                     )
                 self._scratch = Scratch(self._location, self.embedded.temp_folder)
             return self._scratch
+
+    def writes_to(self, location: str) -> bool:
+        """Whether the executors write the files of a result to a location.
+
+        Args:
+            location: a path or a URL.
+
+        Returns:
+            True of a URL; of a path where all of Spark is on this machine, or the path is in the folder `scratch`,
+            which all of it reaches.
+        """
+        if is_url(location) or self.session().local:
+            return True
+        if self._location is None or is_url(self._location):
+            return False
+        return local_target(location).is_relative_to(local_target(self._location))
 
     # of Parquet files it is the embedded engine that lists and checks them, wherever a run then reads them
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from pyarrow import fs
 
 from headwater.errors import ConfigError, StoreError
+from headwater.offline.result_folder import files_at
 from headwater.urls import shown_location
 
 
@@ -36,7 +37,7 @@ class Scratch:
                 self.files, self._root = fs.LocalFileSystem(), str(path / name)
                 self._url = f"file://{path / name}"
             else:
-                self.files, base = fs.FileSystem.from_uri(given)
+                self.files, base = files_at(given)
                 self._root, self._url = f"{base.rstrip('/')}/{name}", f"{given.rstrip('/')}/{name}"
         except (ValueError, OSError, NotImplementedError) as bad:
             raise ConfigError(f"[offline.spark] scratch = {shown_location(given)!r}: {bad}") from bad
