@@ -18,7 +18,7 @@ from headwater.offline.engines.duckdb.engine import DuckDBEngine
 from headwater.offline.engines.spark.backend import SparkBackend
 from headwater.offline.engines.spark.files import ReadableFiles, readable_files
 from headwater.offline.engines.spark.scratch import Scratch
-from headwater.offline.engines.spark.sessions import OwnSession, at_server, beside, of_master
+from headwater.offline.engines.spark.sessions import OwnSession, at_server, beside, of_master, of_surroundings
 from headwater.offline.join.relations import EngineTable
 from headwater.offline.remote import RemoteEngine
 from headwater.offline.result_folder import is_url, local_target
@@ -36,7 +36,8 @@ class SparkEngine(RemoteEngine):
         folder: the project's folder; None: the working directory.
         session: a `pyspark.sql.SparkSession`, of Spark Connect or not; it is never changed. None: see the others.
         master: the master of a Spark to be started in this process (`"local[4]"`, `"yarn"`).
-        remote: the address of a Spark Connect server (`"sc://host:15002"`).
+        remote: the address of a Spark Connect server (`"sc://host:15002"`). Without a session, a master and this:
+            the server of `SPARK_REMOTE`, the process's active session, what spark-submit says, else a local Spark.
         scratch: the folder or URL through which rows go to Spark and back; the driver, the executors and this process
             read and write it. None: a temporary folder, where all of Spark is on this machine.
         conf: settings of Spark.
@@ -45,7 +46,7 @@ class SparkEngine(RemoteEngine):
         observer: told how far long statements are.
 
     Raises:
-        ConfigError: none of session, master and remote, or several; a setting that is not text.
+        ConfigError: several of session, master and remote; a setting that is not text.
     """
 
     windows = True
@@ -64,10 +65,11 @@ class SparkEngine(RemoteEngine):
         observer: Observer = silent,
     ) -> None:
         super().__init__(DuckDBEngine(folder, memory_limit, threads, observer=observer))
-        if sum(given is not None for given in (session, master, remote)) != 1:
+        if sum(given is not None for given in (session, master, remote)) > 1:
             raise ConfigError(
-                "the Spark engine needs one of: a session (SparkOfflineEngine(session=…)), "
-                '[offline.spark] remote = "sc://host:15002" or [offline.spark] master = "local[*]"'
+                "the Spark engine takes one of: a session (SparkOfflineEngine(session=…)), "
+                '[offline.spark] remote = "sc://host:15002" or [offline.spark] master = "local[*]"; '
+                "without any it uses the process's own Spark, else a local one"
             )
         self._given, self._master, self._remote = session, master, remote
         self._location, self._conf = scratch, _texts(conf or {})
@@ -131,9 +133,10 @@ class SparkEngine(RemoteEngine):
                     self._session = beside(self._given, self._conf)
                 elif self._remote is not None:
                     self._session = at_server(self._remote, self._conf)
-                else:
-                    assert self._master is not None
+                elif self._master is not None:
                     self._session = of_master(self._master, self._conf)
+                else:
+                    self._session = of_surroundings(self._conf)
             return self._session
 
     def scratch(self) -> Scratch:

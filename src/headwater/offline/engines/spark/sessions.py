@@ -9,6 +9,7 @@ from typing import Any
 
 from headwater import forks
 from headwater.errors import ConfigError, Unavailable, needs_package
+from headwater.offline.engines.spark.surroundings import remote_of_environment, says_which_spark, started_local
 from headwater.urls import shown_location
 
 STATED = {
@@ -149,8 +150,12 @@ def at_server(remote: str, conf: Mapping[str, str]) -> OwnSession:
     return OwnSession(own, None, local=_is_loopback(builder.host))
 
 
-def of_master(master: str, conf: Mapping[str, str]) -> OwnSession:
+def of_master(master: str | None, conf: Mapping[str, str]) -> OwnSession:
     """A session of the Spark of this process, which is started where there is none.
+
+    Args:
+        master: its master; None: what the environment says (spark-submit, spark-defaults.conf), else `local[*]`.
+        conf: settings of Spark.
 
     Raises:
         ConfigError: this process has a Spark of another master.
@@ -162,20 +167,26 @@ def of_master(master: str, conf: Mapping[str, str]) -> OwnSession:
         from pyspark import SparkContext
     except ImportError:
         raise ConfigError(
-            f"[offline.spark] master = {master!r} needs the whole of Spark (pip install pyspark, and Java 17); "
-            'the client alone is installed: name a server with remote = "sc://…"'
+            f"[offline.spark] {'master is missing, which' if master is None else f'master = {master!r}'} needs the "
+            "whole of Spark (pip install pyspark, and Java 17); the client alone is installed: name a server with "
+            'remote = "sc://host:15002"'
         ) from None
+    if master is None and not says_which_spark():
+        master = "local[*]"
+    shown = "the Spark of this environment" if master is None else f"Spark with master {master!r}"
     with _lock:
         context = SparkContext._active_spark_context
-        if context is not None and context.master != master:
+        if context is not None and master is not None and context.master != master:
             raise ConfigError(
                 f"[offline.spark] master = {master!r}: this process already has a Spark with master "
                 f"{context.master!r}; use that, or give its session: SparkOfflineEngine(session=…)"
             )
-        with _starting(f"Spark with master {master!r}"):
+        with _starting(shown):
             if context is None:
-                builder = SparkSession.builder.master(master).appName("headwater")
-                for name, value in conf.items():
+                builder = SparkSession.builder.appName("headwater")
+                if master is not None:
+                    builder = builder.master(master)
+                for name, value in {**started_local(master), **conf}.items():
                     builder = builder.config(name, value)
                 context = builder.getOrCreate().sparkContext
                 _started[context] = 0
@@ -184,7 +195,36 @@ def of_master(master: str, conf: Mapping[str, str]) -> OwnSession:
             if ours:
                 _started[context] += 1
     _set(own, conf)
-    return OwnSession(own, context if ours else None, local=master.startswith("local"))
+    return OwnSession(own, context if ours else None, local=str(context.master).startswith("local"))
+
+
+def of_surroundings(conf: Mapping[str, str]) -> OwnSession:
+    """A session where nothing says which Spark: the one that this process already uses, else of the environment.
+
+    In this order: the server of `SPARK_REMOTE`; the active session (a notebook's); what spark-submit or
+    spark-defaults.conf say; a local Spark on all cores.
+
+    Raises:
+        ConfigError: only the client of Spark Connect is installed, and no server is named.
+        MissingExtra: pyspark is not installed.
+    """
+    remote = remote_of_environment()
+    if remote is not None:
+        return at_server(remote, conf)
+    with needs_package("pyspark"):
+        import pyspark
+    with suppress(Exception):  # an older client has no such thing
+        from pyspark.sql.connect.session import SparkSession as AtServer
+
+        active = AtServer.getActiveSession()
+        if active is not None:
+            return beside(active, conf)
+    context = getattr(getattr(pyspark, "SparkContext", None), "_active_spark_context", None)
+    if context is None or context in _started:
+        return of_master(None if context is None else context.master, conf)
+    from pyspark.sql import SparkSession
+
+    return beside(SparkSession(context), conf)
 
 
 def _at_channel(builder: Any) -> Any:

@@ -6,6 +6,7 @@ import pytest
 import headwater as hw
 from headwater.offline.engines.spark.engine import SparkEngine
 from headwater.offline.engines.spark.errors import translated
+from headwater.offline.engines.spark.surroundings import remote_of_environment, says_which_spark, started_local
 from headwater.offline.engines.spark.types import given_back, kept, kept_type
 
 
@@ -16,8 +17,8 @@ def test_a_lost_driver_and_a_full_disk_are_named():
     assert isinstance(full, hw.errors.StorageFull) and "spark.local.dir" in str(full)
 
 
-def test_one_of_session_master_and_remote_is_needed(tmp_path):
-    for options in ({}, {"master": "local", "remote": "sc://localhost"}):
+def test_one_of_session_master_and_remote_is_taken(tmp_path):
+    for options in ({"session": object(), "master": "local"}, {"master": "local", "remote": "sc://localhost"}):
         with pytest.raises(hw.errors.ConfigError, match="one of"):
             SparkEngine(tmp_path, **options)
     with pytest.raises(hw.errors.ConfigError, match="sc://"):
@@ -32,3 +33,18 @@ def test_embeddings_of_which_all_are_null_come_back():
         there = kept(given, kept_type(kind))
         assert there.to_pylist() == values
         assert given_back(there, kind).equals(given)
+
+
+def test_a_local_spark_is_reached_from_this_machine_alone_and_the_environment_goes_first(monkeypatch):
+    for name in ("PYSPARK_GATEWAY_PORT", "PYSPARK_SUBMIT_ARGS", "SPARK_HOME", "SPARK_CONF_DIR", "MASTER"):
+        monkeypatch.delenv(name, raising=False)
+    settings = started_local("local[2]")
+    assert settings["spark.driver.bindAddress"] == "127.0.0.1" and settings["spark.ui.enabled"] == "false"
+    assert int(settings["spark.driver.memory"].removesuffix("m")) >= 1024
+    assert started_local("yarn") == started_local(None) == {}
+    monkeypatch.setenv("SPARK_HOME", "/opt/spark")
+    assert says_which_spark() and "spark.driver.memory" not in started_local("local[2]")
+    monkeypatch.setenv("SPARK_REMOTE", "sc://127.0.0.1:1")
+    assert remote_of_environment() == "sc://127.0.0.1:1"
+    monkeypatch.setenv("SPARK_REMOTE", "local")
+    assert remote_of_environment() is None
