@@ -1,11 +1,13 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup servers torch demo test test-deep test-sail test-spark test-lowest bench bench-http bench-peers lint format docs site snapshots lock clean
+.PHONY: help setup servers torch demo test test-main test-engines test-deep test-sail test-spark test-lowest bench bench-http bench-peers lint format docs site snapshots lock clean
 
 BIN := .venv/bin
 PLUGIN := $(wildcard tests/plugin/pyproject.toml)
 INPUTS := pyproject.toml scripts/venv.sh requirements/bootstrap.lock
 SPARK_TESTS = $(shell find tests -name 'test_spark_*.py')
-BOTH := -j 2 -k $(if $(filter output-sync,$(.FEATURES)),-O)
+AT_ONCE := --no-print-directory -j
+APART := $(if $(filter output-sync,$(.FEATURES)),-O)
+RERUNS := --timeout 300 --reruns 1 --max-suite-reruns 5
 PATHS := $(wildcard src tests scripts benchmarks demo docs)
 export PYTHON
 
@@ -23,16 +25,24 @@ torch: .venv/.stamp ## install PyTorch for CPUs in the user's cache, where it is
 demo: .venv-demo/.stamp ## run the demo on real data: the core and what the demo needs, nothing else
 	.venv-demo/bin/python demo/run.py
 
-test: lint servers torch .venv-sail/.stamp .venv-spark/.stamp ## check style, types and layers, then run all tests
+test: .venv/.stamp ## check style, types and layers, then run all tests
+	$(MAKE) $(AT_ONCE) 4 $(APART) lint servers torch .venv-sail/.stamp .venv-spark/.stamp
+	$(MAKE) $(AT_ONCE) 2 -k test-main test-engines
+
+test-main: .venv/.stamp servers
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n 3 --dist worksteal $(RERUNS) --durations 40
+
+# one after the other, the slower first: beside the three processes of the others; what each prints comes when it ends
+test-engines:
 	status=0; \
-	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n 3 --dist worksteal --timeout 300 --reruns 1 --max-suite-reruns 5 --durations 40 || status=1; \
-	$(MAKE) --no-print-directory $(BOTH) test-sail test-spark || status=1; \
+	for tests in test-spark test-sail; do \
+		said=$$($(MAKE) --no-print-directory $$tests 2>&1) || status=1; \
+		printf '%s\n' "$$said"; \
+	done; \
 	exit $$status
-	$(BIN)/python scripts/cli_reference.py --check
-	$(BIN)/python scripts/engine_matrix.py --check
 
 test-sail test-spark: test-%: .venv-%/.stamp servers
-	env -u PYTHONDONTWRITEBYTECODE .venv-$*/bin/pytest --timeout 300 --reruns 1 --max-suite-reruns 5 --durations 10 $(SPARK_TESTS)
+	env -u PYTHONDONTWRITEBYTECODE .venv-$*/bin/pytest $(RERUNS) --durations 10 $(SPARK_TESTS)
 
 test-sail: ## run the tests of Spark on Sail, a server of Spark's protocol, in an environment of its own
 test-spark: export HEADWATER_TEST_PART ?= 5
@@ -42,7 +52,7 @@ test-deep: lint servers torch .venv-sail/.stamp .venv-spark/.stamp ## the same w
 	status=0; \
 	export HEADWATER_TEST_SCALE=50 HEADWATER_KILLS=50 HEADWATER_FORK_SECONDS=20; \
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n 2 --dist worksteal --timeout 3000 || status=1; \
-	$(MAKE) --no-print-directory $(BOTH) test-sail test-spark || status=1; \
+	$(MAKE) $(AT_ONCE) 2 -k $(APART) test-sail test-spark || status=1; \
 	exit $$status
 
 test-lowest: .venv-lowest/.stamp ## run the unit tests on the lowest versions that pyproject.toml allows
@@ -57,11 +67,13 @@ bench-http: .venv/.stamp .venv-peers/.stamp servers ## load the HTTP server, and
 bench-peers: .venv/.stamp .venv-peers/.stamp servers ## run Feast, in an environment of its own, beside headwater
 	$(BIN)/python -m benchmarks.peers
 
-lint: .venv/.stamp ## check style, types and layers
+lint: .venv/.stamp ## check style, types and layers, and that generated pages are up to date
 	$(BIN)/ruff check $(PATHS)
 	$(BIN)/ruff format --check $(PATHS)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python scripts/cli_reference.py --check
+	$(BIN)/python scripts/engine_matrix.py --check
 
 format: .venv/.stamp ## format the code and fix what can be fixed
 	$(BIN)/ruff check --fix $(PATHS)
