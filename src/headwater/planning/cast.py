@@ -168,9 +168,12 @@ def _instant(value: Any, up: bool) -> Any:
 
 def plain(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     """One array, dictionaries and views and large forms decoded."""
+    if isinstance(column, pa.ChunkedArray) and not column.num_chunks:
+        # pyarrow makes no empty array of every type, such as a dictionary without values, as pandas has of no text
+        column = pa.nulls(0, column.type.value_type if pa.types.is_dictionary(column.type) else column.type)
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if isinstance(array, pa.ChunkedArray):
-        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.nulls(0, array.type)
+        array = pa.concat_arrays(array.chunks)
     if pa.types.is_dictionary(array.type):
         array = array.cast(array.type.value_type)
     if pa.types.is_large_string(array.type) or pa.types.is_string_view(array.type):

@@ -90,6 +90,7 @@ def arrow(values: list[Any], kind: pa.DataType) -> pa.ChunkedArray:
         (hw.Float32, arrow([0.1, None], pa.float64()), [float(np.float32(0.1)), None], []),
         (hw.String, arrow(["a", None], pa.large_string()), ["a", None], []),
         (hw.String, pa.chunked_array([pa.array(["a", "b", "a"]).dictionary_encode()]), ["a", "b", "a"], []),
+        (hw.String, pa.chunked_array([], pa.dictionary(pa.int8(), pa.null())), [], []),
         (hw.String, arrow([None, None], pa.null()), [None, None], []),
         (hw.String, arrow([1, 2], pa.int64()), [None, None], [0, 1]),
         (hw.Bytes, arrow([b"ab"], pa.binary(2)), [b"ab"], []),

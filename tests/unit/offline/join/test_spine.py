@@ -89,6 +89,14 @@ def test_any_width_of_integers_matches(engine, kind):
     assert temps(engine, given, NUMBERED) == [2.0, None, 1.0]
 
 
+@pytest.mark.parametrize("rows", [0, 2])
+def test_a_pandas_key_of_no_category_is_null(engine, rows):
+    """As text of a file that is empty, or has none in that column, is read: Arrow has no dictionary without values."""
+    none = pd.Categorical([None] * rows, categories=pd.Index([], dtype=object))
+    frame = pd.DataFrame({"airport": none, "timestamp": pd.Series([at(1)] * rows, dtype="datetime64[us, UTC]")})
+    assert temps(engine, frame) == [None] * rows
+
+
 def test_a_pandas_float_key_of_whole_numbers_matches(engine):
     given = pd.DataFrame({"id": [2.0, np.nan], "timestamp": [pd.Timestamp(at(1))] * 2})
     assert temps(engine, given, NUMBERED) == [2.0, None]
