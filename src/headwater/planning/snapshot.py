@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
-from headwater.deferred import deferred
 from headwater.definitions.entity import Entity
-from headwater.definitions.view import FeatureView
-from headwater.definitions.view_tables import view_tables
 from headwater.errors import (
     EntityNotFound,
     FeatureServiceNotFound,
@@ -26,23 +22,36 @@ from headwater.errors import (
 )
 from headwater.forks import lazy
 from headwater.planning.key_forms import KeyForm, key_form
+from headwater.planning.versions import (
+    OnDemandVersion,
+    PinnedSelection,
+    Reads,
+    ServiceVersion,
+    Upstream,
+    ViewVersion,
+    version_key,
+)
 from headwater.values import Value
 
-if TYPE_CHECKING:
-    from headwater.definitions import fingerprint as fingerprints
-    from headwater.definitions.on_demand import OnDemandFeatureView, RequestField
-    from headwater.planning import on_demand_meaning
-    from headwater.planning.windows import layout as window_layouts
-    from headwater.types import DType
-else:
-    fingerprints = deferred("headwater.definitions.fingerprint")
-    on_demand_meaning = deferred("headwater.planning.on_demand_meaning")
-    window_layouts = deferred("headwater.planning.windows.layout")
-
-
-def version_key(version: str) -> tuple[int, ...]:
-    """Versions in order: 1.10.0 after 1.9.0."""
-    return tuple(int(part) for part in version.split("."))
+__all__ = [
+    "AnyRecord",
+    "AnyVersion",
+    "AnyViewRecord",
+    "AnyViewVersion",
+    "Kind",
+    "ModelVersion",
+    "OnDemandRecord",
+    "OnDemandVersion",
+    "PinnedSelection",
+    "Reads",
+    "RegistrySnapshot",
+    "ServiceRecord",
+    "ServiceVersion",
+    "Upstream",
+    "ViewRecord",
+    "ViewVersion",
+    "version_key",
+]
 
 
 class Kind(enum.StrEnum):
@@ -59,201 +68,6 @@ class Kind(enum.StrEnum):
         if self is Kind.ON_DEMAND:
             return "on-demand feature view"
         return "entity" if self is Kind.ENTITY else f"feature {self}"
-
-
-class PinnedSelection(Value, frozen=True):
-    """Features of one view version as a service or another view reads them: expanded, in order.
-
-    The version is the one that the reader was made from: its columns are those that the reader has for ever. Which
-    version is read for them is said by `reads`.
-    """
-
-    view: str
-    version: str
-    names: tuple[str, ...]
-    alias: str | None = None
-    join_key_map: Mapping[str, str] = msgspec.field(default_factory=dict)
-    renames: Mapping[str, str] = msgspec.field(default_factory=dict)
-
-    def only(self, names: tuple[str, ...]) -> PinnedSelection:
-        """The same with some of its features."""
-        return replace(self, names=names, renames={n: new for n, new in self.renames.items() if n in names})
-
-
-class Reads:
-    """What reads features of views: a version of a service, of an on-demand view, or of a view over views.
-
-    Attributes:
-        selections: what it reads, in order, each of the view version that it was made from.
-        reads: (view, version that it was made from) → the version that is read for it now, which has the same columns
-            with the same fingerprints; one that is missing is read itself.
-    """
-
-    __slots__ = ()
-    selections: tuple[PinnedSelection, ...]
-    reads: Mapping[tuple[str, str], str]
-
-    @property
-    def views_read(self) -> tuple[tuple[str, str], ...]:
-        """(view, version) of all that is read for its selections, each once, in order."""
-        return tuple(dict.fromkeys((s.view, self.version_read(s)) for s in self.selections))
-
-    def version_read(self, selection: PinnedSelection) -> str:
-        """The version of a view that is read for one of its selections."""
-        made = (selection.view, selection.version)
-        return self.reads.get(made, selection.version)
-
-
-Upstream = Mapping[tuple[str, str], Any]
-"""(view, version that a reader was made from) → that version itself, whose fingerprints are part of the reader's."""
-
-
-class ViewVersion(Reads, Value, frozen=True, dict=True):
-    """One immutable version of a view.
-
-    Attributes:
-        view: the definition, with `version` filled in and what is changed in place up to date.
-        automatic: whether `apply` numbered it, so that it goes live by itself.
-        created_at, updated_at: when it was applied first, and changed in place last (UTC).
-        retired_at: when it was retired; None while it is active.
-        revision: the registry revision that added it.
-        held: whether it was rolled back from, so that only `promote` makes it live again.
-        log_head: the offline log's head when it was applied.
-        caught_up: whether it was live, or once materialized as far as the live one.
-        reads: of a view over other views, which versions of those are read now; see `Reads`.
-        upstream: of such a view, the versions that it was made from.
-    """
-
-    view: FeatureView
-    automatic: bool
-    created_at: datetime
-    updated_at: datetime
-    retired_at: datetime | None = None
-    revision: int = 0
-    held: bool = False
-    log_head: int = 0
-    caught_up: bool = False
-    reads: Mapping[tuple[str, str], str] = msgspec.field(default_factory=dict)
-    upstream: Upstream = msgspec.field(default_factory=dict)
-
-    @property
-    def version(self) -> str:
-        """`major.minor.patch`."""
-        assert self.view.version is not None
-        return self.view.version
-
-    @lazy
-    def selections(self) -> tuple[PinnedSelection, ...]:
-        """What its query reads of other views; nothing where it reads sources alone."""
-        tables = view_tables(self.view.source)
-        return tuple(PinnedSelection(t.view.name, t.view.version or "", t.read) for t in tables)
-
-    @lazy
-    def fingerprint(self) -> str:
-        """The name of its meaning, worked out by this release: what SQL means is not said by the one that stored it."""
-        return fingerprints.fingerprint(self.view)
-
-    @lazy
-    def windows(self) -> window_layouts.WindowLayout | None:
-        """The lists that a window version keeps an entity, of all its features; None of a plain view."""
-        view = self.view
-        return window_layouts.window_layout(view.aggregations, view.columns) if view.aggregations else None
-
-    @lazy
-    def column_fingerprints(self) -> Mapping[str, str]:
-        """Feature → the name of what makes its values, each worked out when it is first asked for."""
-        return fingerprints.ColumnFingerprints(self.view)
-
-
-class OnDemandVersion(Reads, Value, frozen=True, dict=True):
-    """One immutable version of an on-demand feature view.
-
-    Attributes:
-        view: the definition, with `version` filled in and what is changed in place up to date; its `inputs` are left
-            out.
-        inputs: request fields, and features of the versions that it was made from, in order.
-        automatic: whether `apply` numbered it, so that it goes live by itself.
-        created_at, updated_at: when it was applied first, and changed in place last (UTC).
-        retired_at: when it was retired; None while it is active.
-        revision: the registry revision that added it.
-        held: whether it was rolled back from, so that only `promote` makes it live again.
-        caught_up: whether it was live, or all that it reads once had caught up.
-        reads: which versions of its inputs are read now; see `Reads`.
-        upstream: the versions that it was made from.
-    """
-
-    view: OnDemandFeatureView
-    inputs: tuple[RequestField | PinnedSelection, ...]
-    automatic: bool
-    created_at: datetime
-    updated_at: datetime
-    retired_at: datetime | None = None
-    revision: int = 0
-    held: bool = False
-    caught_up: bool = False
-    reads: Mapping[tuple[str, str], str] = msgspec.field(default_factory=dict)
-    upstream: Upstream = msgspec.field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """The view's name."""
-        return self.view.name
-
-    @property
-    def version(self) -> str:
-        """`major.minor.patch`."""
-        assert self.view.version is not None
-        return self.view.version
-
-    @lazy
-    def selections(self) -> tuple[PinnedSelection, ...]:
-        """The features among its inputs."""
-        return tuple(item for item in self.inputs if isinstance(item, PinnedSelection))
-
-    @lazy
-    def arguments(self) -> Mapping[str, DType]:
-        """What its function is given: name → dtype, in the order of the inputs."""
-        return on_demand_meaning.arguments(self)
-
-    @lazy
-    def fingerprint(self) -> str:
-        """The name of its meaning."""
-        return on_demand_meaning.fingerprint(self)
-
-    @lazy
-    def column_fingerprints(self) -> Mapping[str, str]:
-        """Feature → the name of what makes its values, that of its inputs included."""
-        return on_demand_meaning.column_fingerprints(self)
-
-
-class ServiceVersion(Reads, Value, frozen=True):
-    """One immutable version of a service.
-
-    Attributes:
-        selections: its columns, in order, each of the view version that it was made from.
-        automatic: whether `apply` numbered it.
-        created_at, updated_at: when it was applied first, and changed in place last (UTC).
-        text: its list as it was written, an item each; None in one that an earlier release stored.
-        reads: (view, version that it was made from) → the version that is read for it now, which has the same columns
-            with the same fingerprints; one that is missing is read itself.
-        held: whether it was rolled back from, so that only `promote` makes it live again.
-    """
-
-    name: str
-    version: str
-    selections: tuple[PinnedSelection, ...]
-    automatic: bool
-    created_at: datetime
-    updated_at: datetime
-    full_names: bool = False
-    owner: str = ""
-    description: str = ""
-    tags: Mapping[str, str] = msgspec.field(default_factory=dict)
-    retired_at: datetime | None = None
-    revision: int = 0
-    held: bool = False
-    text: tuple[str, ...] | None = None
-    reads: Mapping[tuple[str, str], str] = msgspec.field(default_factory=dict)
 
 
 V = TypeVar("V", ViewVersion, OnDemandVersion, ServiceVersion)

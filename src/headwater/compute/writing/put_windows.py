@@ -16,7 +16,7 @@ from headwater.compute.windows.driving import Driver
 from headwater.compute.windows.putting import PutReport, put
 from headwater.compute.windows.requests import Batch
 from headwater.compute.windows.statements import ARRIVAL, CREATED, EVENT
-from headwater.offline.log.log import Deleted
+from headwater.offline.log.deleting import Deleted
 from headwater.planning.resolve import ResolvedView
 
 

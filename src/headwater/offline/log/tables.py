@@ -179,6 +179,7 @@ gaps = sa.Table(
 
 _TABLES = TableSet(_WHAT, MIGRATIONS)
 migrate, writing, reading = _TABLES.migrate, _TABLES.writing, _TABLES.reading
+_VIEW = sa.select(views.c.rolled, views.c.epoch, views.c.purges).where(views.c.view == sa.bindparam("of_view"))
 
 
 def overwrite_removed(connection: sa.Connection) -> None:
@@ -199,6 +200,17 @@ def view_state(connection: sa.Connection, view: str) -> Any:
         )
         found = connection.execute(query).one()
     return found
+
+
+def view_of(connection: sa.Connection, view: str) -> tuple[int, int, int]:
+    """Of a view: up to which position it is compacted, its epoch, and how many purges it has."""
+    found = connection.execute(_VIEW, {"of_view": view}).one_or_none()
+    return (0, 0, 0) if found is None else (int(found.rolled), int(found.epoch), int(found.purges))
+
+
+def earliest_of(state: Any) -> int:
+    """The least arrival by what a process of an earlier release, still running, noted with its view alone."""
+    return int(max(state.arrival, state.through + 1))
 
 
 def rewritten(connection: sa.Connection, view: str) -> None:

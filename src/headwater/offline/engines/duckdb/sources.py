@@ -47,13 +47,15 @@ from headwater.offline.engines.duckdb.opened import (
     with_twins,
 )
 from headwater.offline.engines.duckdb.parquet_sources import (
-    list_remote_parquet,
     open_parquet,
-    open_remote,
     parquet_files,
     parquet_query,
     parquet_schema,
     parquet_schemas,
+)
+from headwater.offline.engines.duckdb.remote_parquet import (
+    list_remote_parquet,
+    open_remote,
     read_remote,
     remote_schema,
     show_remote,

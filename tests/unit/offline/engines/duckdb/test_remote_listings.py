@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import headwater as hw
-from headwater.offline.engines.duckdb import parquet_sources, sources
+from headwater.offline.engines.duckdb import remote_parquet, sources
 from headwater.offline.files.remote import RemoteFiles
 from tests.servers.s3 import S3Server
 
@@ -38,13 +38,13 @@ def source(request: pytest.FixtureRequest, tmp_path: Path, s3_server: S3Server) 
 def listed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Where each listing was made."""
     made: list[str] = []
-    genuine = parquet_sources.list_remote_parquet
+    genuine = remote_parquet.list_remote_parquet
 
     def spy(source: hw.ParquetSource, where: str) -> RemoteFiles:
         made.append(where)
         return genuine(source, where)
 
-    for module in (parquet_sources, sources):
+    for module in (remote_parquet, sources):
         monkeypatch.setattr(module, "list_remote_parquet", spy)
     yield made
 
