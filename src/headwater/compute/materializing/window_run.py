@@ -108,12 +108,13 @@ class WindowRun:
         )
 
     def _shared(self) -> SharedLease | None:
-        """The lease of the engine's processes, where a fill may be theirs; None where this process puts all rows."""
-        pair = (self.view.name, self.view.version)
-        if self.keys is not None or self.bounds.force or not puts_elsewhere(self.context):
+        """The lease of the engine's processes, where they make all rows; None where this process does."""
+        if self.keys is not None or not puts_elsewhere(self.context):
             return None
+        pair = (self.view.name, self.view.version)
         record = fill_records(self.context, [pair])[pair]
-        return None if record is not None and record.fill else SharedLease(self.context, self.view)
+        filled = record is not None and record.fill > self.context.log.restored_at()
+        return None if filled and not self.bounds.force else SharedLease(self.context, self.view)
 
     def _attempt(self, lease: RunLease, peer: Watermark | None) -> End | None:
         context = self.context

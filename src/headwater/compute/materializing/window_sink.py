@@ -1,17 +1,17 @@
-"""Rows of a fill made and put by processes of an engine, where the events are.
+"""Rows of a window version made and put by processes of an engine, where the events are.
 
-Such a process makes the rows of keys that have none online yet, as history is at the end of the log that the fill began
-with. That needs neither the log nor the registry: what was written after that end is put by its writers, or by the fold
-that follows. A key that has a row already is left to the run, which reads the log after it.
+Such a process makes the rows of keys as history is at the end of the log that the run began with, in the place of what
+is stored too (`rebuild_elsewhere`). That needs neither the log nor the registry: what was written after that end is put
+by its writers, or by the fold that follows. A key whose row has more than that is left to the run.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,14 +23,25 @@ from headwater.compute.online_location import OnlineLocation
 from headwater.compute.windows import rebuilding
 from headwater.compute.windows.large_keys import LargeKey
 from headwater.compute.windows.putting import AT_ONCE
-from headwater.compute.windows.requests import FillElsewhere, Rebuild, Version
+from headwater.compute.windows.rebuilding_elsewhere import rebuild_elsewhere
+from headwater.compute.windows.requests import (
+    DamagedRow,
+    FillElsewhere,
+    Read,
+    Rebuild,
+    Snapshot,
+    Swap,
+    SwapAll,
+    Version,
+    Work,
+)
 from headwater.compute.windows.statements import CREATED, EVENT, ORIGIN, Statements
+from headwater.compute.windows.stored_rows import decoded_rows
 from headwater.definitions.sources import PushSource
 from headwater.errors import ConfigError, MissingExtra, Unavailable
 from headwater.online.base import Change, OnlineStore
 from headwater.online.meta import greatest_key, run_ends, token_key
-from headwater.online.rows.windows.codec import encode_row, next_sequences
-from headwater.online.rows.windows.codec_of_many import decode_rows
+from headwater.online.rows.windows.codec import encode_row
 from headwater.online.rows.windows.row import WindowRow
 from headwater.planning.resolve import ResolvedView
 
@@ -46,6 +57,10 @@ ANSWER = pa.schema(
 _BUDGET = 128 << 20
 
 
+class _Stopped(Exception):
+    """The process may not put any more."""
+
+
 @dataclass(frozen=True)
 class FillPart:
     """Makes and puts the rows of keys; values alone, so that it can be sent to any process.
@@ -55,10 +70,11 @@ class FillPart:
         project: the project.
         view: the version, as `without_data` gives it.
         version: its layout and the clock tolerance.
-        request: the fill, the end of the log and the listing of the source; its keys are none.
-        goes_on: whether another run had begun the fill: rows that it has made stay.
+        asked: the run's, with the listing of the source and the end of the log.
         deletes: of keys that have any the greatest P and D.
-        token, epoch: of the store, in which the run read the record.
+        purges: P and D by the digests of keys.
+        digests: of keys, where there are purges.
+        token: of the store, in which the run read the record.
         ends, run, margin: as `OnlineSink` has them.
     """
 
@@ -66,11 +82,11 @@ class FillPart:
     project: str
     view: ResolvedView
     version: Version
-    request: Rebuild
-    goes_on: bool
+    asked: FillElsewhere
     deletes: Mapping[bytes, tuple[int, int]]
+    purges: Mapping[bytes, tuple[int, int]]
+    digests: Any
     token: bytes
-    epoch: bytes
     ends: bytes
     run: str
     margin: int
@@ -79,19 +95,30 @@ class FillPart:
         """Put the rows of the keys of these events, which are all that there are of them."""
         online: OnlineStore | None = None
         rebuilder = rebuilding.Rebuilder(Statements(self.project, self.view))
+        count = 0
+
+        def counting() -> Iterator[pa.RecordBatch]:
+            nonlocal count
+            for batch in batches:
+                taken = self._counting(batch)
+                count += taken.num_rows
+                yield taken
+
         with tempfile.TemporaryDirectory(prefix="headwater-fill-") as folder:
-            counted = (self._counting(batch) for batch in batches)
             try:
-                for rows, _, _ in rebuilder.rows.parts(counted, Path(folder), _BUDGET, log=True):
+                for rows, _, _ in rebuilder.rows.parts(counting(), Path(folder), _BUDGET, log=True):
                     for keys, own in rebuilder.divided(rows):
                         if online is None:
-                            try:
-                                online = self.location.open()
-                            except (ConfigError, MissingExtra) as bad:
-                                yield _said(0, 0, [], f"a process of the engine cannot open the online store: {bad}")
-                                return
+                            online = self.location.open()
                         for start in range(0, len(keys), AT_ONCE):
-                            yield self._put(online, rebuilder, keys[start : start + AT_ONCE], own)
+                            put = _Putting(self, online, rebuilder, own)
+                            left = put.do(rebuild_elsewhere(self.version, self.asked, keys[start : start + AT_ONCE]))
+                            yield _said(0, put.put, sorted(left))
+                yield _said(count, 0, [])
+            except (ConfigError, MissingExtra) as bad:
+                yield _said(0, 0, [], f"a process of the engine cannot open the online store: {bad}")
+            except _Stopped as why:
+                yield _said(0, 0, [], str(why))
             finally:
                 if online is not None:
                     online.close()
@@ -99,56 +126,106 @@ class FillPart:
     def _counting(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The events that count: rows of the source that were known when it was listed."""
         known = np.maximum(np.asarray(batch.column(EVENT)), np.asarray(batch.column(CREATED)))
-        counts: NDArray[np.bool_] = known <= self.request.source.known_at
+        counts: NDArray[np.bool_] = known <= self.asked.rebuild.source.known_at
         counts |= np.asarray(batch.column(ORIGIN)) == 1
         return batch if counts.all() else batch.filter(pa.array(counts))
 
-    def _put(
+    def deletes_of(self, statements: Statements, keys: Sequence[bytes]) -> dict[bytes, tuple[int, int]]:
+        """The greatest P and D of those of the keys that have any, purged ones by their digests."""
+        found = {key: self.deletes[key] for key in keys if key in self.deletes}
+        if not self.purges:
+            return found
+        rows = statements.rows
+        for key in keys:
+            values = rows.decode_key(statements.long.get(key, key))
+            mine = [
+                self.purges[d] for d in self.digests.all_of(rows.names, values, self.view.key_names) if d in self.purges
+            ]
+            if mine:
+                mine += [found[key]] if key in found else []
+                found[key] = max(p for p, _ in mine), max(d for _, d in mine)
+        return found
+
+
+class _Putting:
+    """Answers the requests of `rebuild_elsewhere`.
+
+    Args:
+        part: what the process was sent.
+        online: the store.
+        rebuilder: makes rows ...
+        given: ... of these events.
+
+    Attributes:
+        put: how many rows were put.
+    """
+
+    def __init__(
         self,
+        part: FillPart,
         online: OnlineStore,
         rebuilder: rebuilding.Rebuilder,
-        keys: list[bytes],
         given: rebuilding.Keyed | LargeKey,
-    ) -> pa.RecordBatch:
+    ) -> None:
+        self._part, self._online, self._rebuilder, self._given = part, online, rebuilder, given
+        self._until = 0
+        self.put = 0
+
+    def do(self, work: Work[set[bytes]]) -> set[bytes]:
+        answer: Any = None
+        while True:
+            try:
+                request = work.send(answer)
+            except StopIteration as done:
+                left: set[bytes] = done.value
+                return left
+            match request:
+                case Read(keys):
+                    answer = Snapshot(None, None, self._read(keys))
+                case Rebuild():
+                    answer = self._rebuilt(request)
+                case SwapAll(swaps):
+                    answer = self._swapped(swaps)
+
+    def _read(self, keys: Sequence[bytes]) -> Mapping[bytes, WindowRow | DamagedRow | None]:
+        """The rows of keys, where the run may put.
+
+        Raises:
+            _Stopped: it may not.
+        """
+        part, online = self._part, self._online
         # looked at before the run's end is: a process that is held up in between puts no longer for it
         now = to_micros(online.clock())
-        ends, token, *stored = online.multi_get([self.ends, token_key(self.project), *keys])
-        left = run_ends(ends).get(self.run, 0) - store_time(online)
-        if token != self.token:
-            return _said(0, 0, [], f"{self.location!r}, opened by a process of the engine, is another online store")
-        if left <= self.margin:
-            return _said(0, 0, [], "the run's lease was not renewed, or the run has ended")
-        absent = [key for key, data in zip(keys, stored, strict=True) if data is None]
-        waiting = [key for key, data in zip(keys, stored, strict=True) if data is not None and not self._is_done(data)]
-        count = len(given.rows) if isinstance(given, rebuilding.Keyed) else 0
-        if not absent:
-            return _said(count, 0, waiting)
-        request = self.request._replace(keys=absent)
-        deletes = {key: self.deletes[key] for key in absent if key in self.deletes}
-        if isinstance(given, rebuilding.Keyed):
-            made = rebuilder.rebuilt(self.version, request, given, deletes)
-        else:
-            made = rebuilder.rebuilt_in_pieces(self.version, request, given, None, deletes)
-        changes: list[Change] = []
-        for key, sequence in zip(absent, next_sequences([0] * len(absent)), strict=True):
-            made[key].sequence = sequence
-            long = rebuilder.statements.long.get(key)
-            changes.append((key, 0, encode_row(self.version.layout, made[key], key=long)))
-        done = online.compare_and_put_all(
-            changes,
-            until=now + min(left, PUT_TIME),
-            high_water=(greatest_key(self.project), self.request.end.position),
-            epoch=(token_key(self.project), self.epoch),
-        )
-        refused = [key for key, put in zip(absent, done, strict=True) if not put]
-        return _said(count, sum(done), [*waiting, *refused])
+        ends, token, *stored = online.multi_get([part.ends, token_key(part.project), *keys])
+        left = run_ends(ends).get(part.run, 0) - store_time(online)
+        if token != part.token:
+            raise _Stopped(f"{part.location!r}, opened by a process of the engine, is another online store")
+        if left <= part.margin:
+            raise _Stopped("the run's lease was not renewed, or the run has ended")
+        self._until = now + min(left, PUT_TIME)
+        return decoded_rows(self._rebuilder.statements, keys, stored)
 
-    def _is_done(self, data: bytes) -> bool:
-        """Whether the fill that is gone on with has made a row."""
-        if not self.goes_on:
-            return False
-        (row,) = decode_rows(self.version.layout, [data])
-        return isinstance(row, WindowRow) and row.fill == self.request.fill and row.run > 0
+    def _rebuilt(self, request: Rebuild) -> Mapping[bytes, WindowRow]:
+        part, rebuilder, given = self._part, self._rebuilder, self._given
+        deletes = part.deletes_of(rebuilder.statements, request.keys)
+        if isinstance(given, rebuilding.Keyed):
+            return rebuilder.rebuilt(part.version, request, given, deletes)
+        return rebuilder.rebuilt_in_pieces(part.version, request, given, None, deletes)
+
+    def _swapped(self, swaps: Sequence[Swap]) -> list[bool]:
+        part, long = self._part, self._rebuilder.statements.long
+        changes: list[Change] = [
+            (each.key, each.sequence, encode_row(part.version.layout, each.row, key=long.get(each.key)))
+            for each in swaps
+        ]
+        done = self._online.compare_and_put_all(
+            changes,
+            until=self._until,
+            high_water=(greatest_key(part.project), part.asked.rebuild.end.position),
+            epoch=(token_key(part.project), part.asked.epoch),
+        )
+        self.put += sum(done)
+        return done
 
 
 def _said(rows: int, put: int, left: list[bytes], stopped: str = "") -> pa.RecordBatch:
@@ -164,7 +241,7 @@ def without_data(view: ResolvedView) -> ResolvedView:
 
 
 def fill_elsewhere(lease: SharedLease, driver: Driver, request: FillElsewhere) -> tuple[int, set[bytes]] | None:
-    """Let the engine's processes put the rows of a fill; None where they cannot.
+    """Let the engine's processes put the rows of all keys; None where they cannot.
 
     Returns:
         How many rows they put, and the keys that are left to the run.
@@ -177,27 +254,27 @@ def fill_elsewhere(lease: SharedLease, driver: Driver, request: FillElsewhere) -
     if location is None or not view.keys:
         return None
     (token,) = context.online.multi_get([token_key(context.project)])
-    deletes = history.greatest_deletes(request.rebuild.end.position)
+    end = request.rebuild.end.position
+    deletes, purges = history.greatest_deletes(end), history.purges(0, end)
     function = FillPart(
         location,
         context.project,
         without_data(view),
         driver.version,
-        request.rebuild,
-        request.goes_on,
+        request,
         deletes,
+        purges,
+        context.log.digests if purges else None,
         token or b"",
-        request.epoch,
         lease.key,
         lease.run,
         margin(lease.lasts),
     )
     put, left, step = 0, set(deletes), f"materialize {view.name}@{view.version}"
-    asked = history.all_events(request.rebuild.end.position)
-    for batch in context.engine.each_key(asked, function, ANSWER):
+    for batch in context.engine.each_key(history.all_events(end), function, ANSWER):
         for said in batch.to_pylist():
             if said["stopped"]:
-                raise Unavailable(f"{step}: {said['stopped']}; the fill is not complete: run it again")
+                raise Unavailable(f"{step}: {said['stopped']}; the rows are not complete: run it again")
             put += said["put"]
             left.update(said["left"])
             history.rows += said["rows"]

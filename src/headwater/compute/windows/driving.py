@@ -11,6 +11,7 @@ from headwater.compute.windows import requests as asks
 from headwater.compute.windows.history import WindowHistory
 from headwater.compute.windows.putting import AT_ONCE
 from headwater.compute.windows.statements import Statements
+from headwater.compute.windows.stored_rows import decoded_rows
 from headwater.deferred import deferred
 from headwater.forks import lazy
 from headwater.online.base import Change
@@ -23,10 +24,8 @@ from headwater.online.meta import (
     window_run_key,
 )
 from headwater.online.powers import Movable, Parted
-from headwater.online.rows.codec import KEYED, WINDOW_KEYED, long_key, sequence_of
 from headwater.online.rows.values import Damaged
 from headwater.online.rows.windows.codec import encode_row
-from headwater.online.rows.windows.codec_of_many import decode_rows
 from headwater.online.rows.windows.parts import part_record
 from headwater.online.rows.windows.record import FillRecord, decode_record, encode_record
 from headwater.online.rows.windows.row import WindowRow
@@ -176,7 +175,7 @@ class Driver:
         # read before the record and the rows: what came between is found by the compare
         epoch = online.epoch(self._token) if request.epoch else None
         self._stored, *rows = online.multi_get([self._record, *keys])
-        decoded = self._decoded(keys, rows)
+        decoded = decoded_rows(self.statements, keys, rows)
         if isinstance(self._stored, Parted):
             entry = self._stored
             return asks.Snapshot(epoch, None, decoded, {key: part_record(entry, key) for key in keys})
@@ -188,21 +187,6 @@ class Driver:
         if not online.put_meta({}, epoch=within):
             return None
         return online.narrowed(keys, within) if isinstance(online, Movable) else (epoch, set())
-
-    def _decoded(
-        self, keys: Sequence[bytes], rows: Sequence[bytes | None]
-    ) -> dict[bytes, WindowRow | asks.DamagedRow | None]:
-        """Rows as they are stored, by key."""
-        found: dict[bytes, WindowRow | asks.DamagedRow | None] = dict.fromkeys(keys)
-        there = [(key, data) for key, data in zip(keys, rows, strict=True) if data is not None]
-        made = decode_rows(self.version.layout, [data for _, data in there])
-        for (key, data), row in zip(there, made, strict=True):
-            found[key] = row if isinstance(row, WindowRow) else asks.DamagedRow(sequence_of(data))
-            if len(data) > 1 and data[1] & (KEYED | WINDOW_KEYED):
-                whole = long_key(data)
-                if whole is not None:
-                    self.statements.long[key] = whole
-        return found
 
     def _swap(self, swaps: Sequence[asks.Swap]) -> list[bool]:
         done = [False] * len(swaps)

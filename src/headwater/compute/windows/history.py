@@ -87,11 +87,14 @@ class WindowHistory:
         for key, (position, d) in self._tombstones(after, through).items():
             if wanted is None or key in wanted:
                 yield key, Batch(position, d, delete=d)
-        log = self._context.log
-        digests = dict(log.purges_after(self.view.name, after, through))
-        digests |= log.unreadable_deletes(self.view.name, after, through)
+        digests = self.purges(after, through)
         if digests:
             yield from self._purged(digests, wanted)
+
+    def purges(self, after: int, through: int) -> Mapping[bytes, tuple[int, int]]:
+        """P and D of the tombstones in a range whose keys are known by their digests alone."""
+        log, name = self._context.log, self.view.name
+        return {**log.purges_after(name, after, through), **log.unreadable_deletes(name, after, through)}
 
     def _tombstones(self, after: int, through: int) -> Mapping[bytes, tuple[int, int]]:
         """The greatest P and D of each key; the parts of a run, most of which ask for the same range, share them."""

@@ -116,7 +116,7 @@ def catch_up(version: Version, run: Run, keys: AbstractSet[bytes]) -> Work[set[b
         if any(_is_later(run, row) for row in snapshot.rows.values()):
             return None
         made: Mapping[bytes, WindowRow] = yield from _rebuilt(version, run, mine)
-        swaps = _swaps(mine, snapshot.rows, made, run.epoch)
+        swaps = swaps_of(mine, snapshot.rows, made, run.epoch)
         swapped: Sequence[bool] = yield SwapAll(swaps)
         done |= {swap.key for swap, each in zip(swaps, swapped, strict=True) if each}
     return done
@@ -145,7 +145,7 @@ def _keep(
         redo |= {key for key, new in made.items() if new.rebuild} | (set(waiting) - made.keys())
         made |= yield from _rebuilt(version, run, sorted(redo))
         begun = [k for k in waiting if rows[k] is not None or k not in run.unnamed or not holds_nothing(made[k])]
-        swaps = _swaps(begun, rows, made, epoch)
+        swaps = swaps_of(begun, rows, made, epoch)
         done: Sequence[bool] = (yield SwapAll(swaps)) if swaps else []
         waiting = [swap.key for swap, each in zip(swaps, done, strict=True) if not each]
         if waiting:
@@ -158,7 +158,7 @@ def _keep(
     return Kept(epoch, run.end._replace(position=low))
 
 
-def _swaps(keys: Sequence[bytes], rows: Rows, made: Mapping[bytes, WindowRow], epoch: Any) -> list[Swap]:
+def swaps_of(keys: Sequence[bytes], rows: Rows, made: Mapping[bytes, WindowRow], epoch: Any) -> list[Swap]:
     """Replace the rows of keys, as they were read, by others."""
     before = [0 if (row := rows[key]) is None else row.sequence for key in keys]
     swaps = []

@@ -35,7 +35,7 @@ class Version:
         most_listed: how many positions a row lists.
         tries: how often a put reads a row that others change.
         fold_tries: how often a fold does, before it leaves what the writers of the row are about to put.
-        elsewhere: whether processes of the engine may put rows of a fill.
+        elsewhere: whether processes of the engine may put the rows of a run that makes all of them.
     """
 
     layout: WindowLayout
@@ -278,12 +278,12 @@ class Parts(NamedTuple):
 
 
 class FillElsewhere(NamedTuple):
-    """Rows of a fill made and put by processes of the engine, where the events are.
+    """The rows of all keys made and put by processes of the engine, where the events are (`rebuild_elsewhere`).
 
-    Answer: the keys that they left, which have rows already, and those that deletes alone name; None: nothing was put.
+    Answer: the keys that they left, and those that have deletes; None: nothing was put.
 
     Attributes:
-        rebuild: the fill, the listing, and the end of the log that it began with; of no keys.
+        rebuild: the fill, the listing, and the end of the log that the run began with; of no keys.
         epoch: of the store, in which the run read the record.
         goes_on: whether rows that the fill has made before stay.
     """

@@ -71,6 +71,10 @@ def run(version: Version, *, source: bool = True, force: Iterable[bytes] = (), w
             redo |= named if whole else set()
         if source:
             redo |= yield SourceKeys(view.source, record.source_through)
+        if whole and version.elsewhere:
+            asked = Rebuild((), view.source, view.end, record.newest, number)
+            left: set[bytes] | None = yield FillElsewhere(asked, snapshot.epoch, goes_on=False)
+            redo = redo if left is None else unnamed | left
         mine = Run(number, record.newest, snapshot.epoch, record, view.source, view.end, unnamed)
         kept: Kept | None = yield from _fold(version, mine, redo, record_slices=True)
         if kept is not None:
