@@ -3,7 +3,7 @@
 It runs in an environment of its own: `make test-sail`, `make test-spark`.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -88,6 +88,33 @@ def test_times_outside_the_years_1_to_9999_are_refused_and_those_at_their_ends_a
         for name in ("low", "high"):
             with pytest.raises(SourceError, match=r"feature 'value': .* outside the years 1 to 9999"):
                 store.get_historical_features(spine, [f"{name}:value"]).to_arrow()
+
+
+def test_each_row_of_a_spine_in_several_parts_is_answered_once(tmp_path, engine, spark, table):
+    """Each part is numbered for itself; window views and others are brought together by the numbers."""
+    hours = hw.FeatureView(
+        "hours",
+        entity=DRIVER,
+        source=hw.SparkSource(table=table, event_time="at"),
+        features=[hw.Aggregation("km", "count", "7d")],
+        columns={"km": hw.Float64},
+    )
+    with placing(tmp_path, engine, spark) as place, hw.FeatureStore(tmp_path, offline=engine) as store:
+        store.apply([DRIVER, rides(hw.SparkSource(table=table, event_time="at")), hours])
+        parts = []
+        for part in range(3):
+            times = pa.array([DAY + timedelta(hours=part, minutes=n) for n in range(20)], pa.timestamp("us", "UTC"))
+            numbers = pa.array(range(20 * part, 20 * part + 20), pa.int64())
+            drivers = pa.array([1, 2] * 10, pa.int64())
+            own = pa.table({"number": numbers, "driver": drivers, "timestamp": times})
+            parts.append((own, place(own, f"spine_part_{part}")))
+        features = ["rides:km", "hours:*"]
+        expected = store.get_historical_features(pa.concat_tables([rows for rows, _ in parts]), features).to_arrow()
+        spine = " UNION ALL ".join(query for _, query in parts)
+        result = store.get_historical_features(spine, features)
+        assert result.to_arrow().sort_by("number").to_pylist() == expected.to_pylist()
+        if not SAIL:
+            assert "MONOTONICALLY" in result.sql() and "ROW_NUMBER() OVER (ORDER BY NULL)" not in result.sql()
 
 
 def test_a_table_that_is_missing_is_named_with_the_nearest(tmp_path, engine, table):

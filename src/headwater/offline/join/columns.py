@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from sqlglot import exp
 
 from headwater.definitions.feature import Feature
@@ -51,18 +52,17 @@ class ViewColumns:
             found.append(pa.field(self.event_time, _UTC))
         return found
 
-    def arrays(self, batch: pa.RecordBatch, first: int) -> dict[str, pa.Array]:
+    def arrays(self, batch: pa.RecordBatch, numbers: NDArray[np.int64]) -> dict[str, pa.Array]:
         """The columns of some spine rows.
 
         Args:
             batch: rn, event, why and f0… of those rows, in order.
-            first: the spine's row number of the first.
+            numbers: of these rows in the spine.
 
         Raises:
             StoreError: rows that are not the spine's (an engine that lost the order).
         """
-        numbers = np.asarray(batch.column("rn"))
-        if len(numbers) and (numbers[0] != first or numbers[-1] != first + len(numbers) - 1):
+        if not np.array_equal(np.asarray(batch.column("rn")), numbers):
             raise StoreError("the offline engine gave rows out of order; please report this")
         why = batch.column("why")
         values = [self._value(batch.column(f"f{i}"), f, why) for i, f in enumerate(self.features)]

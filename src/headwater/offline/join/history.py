@@ -10,7 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from sqlglot import exp
 
 from headwater import forks
@@ -35,7 +37,7 @@ from headwater.offline.join.spine import LocalSpine, Seen, Spine, open_spine
 from headwater.offline.join.spine_bucket import SpineBucket
 from headwater.offline.join.windowed import Bounds, WindowColumns, WindowJoin
 from headwater.offline.join.windowed_in_place import WindowsInPlace
-from headwater.offline.join.workspace import CANCELLED, Workspace
+from headwater.offline.join.workspace import CANCELLED, Workspace, row_ids
 from headwater.offline.join.written import ViewAnswer, whole_answer
 from headwater.offline.result_folder import ResultFolder, result_folder
 from headwater.planning.files import FileIdentity, moved_files
@@ -346,13 +348,11 @@ class PointInTimeRun:
                 streams.append(_Aligned(joined, len(part.columns.features)))
             self._counts = {part.label: part.counts for part in parts}
             self._statements = tuple(space.statements)
-            done = 0
-            for base in self._spine_batches(space, rows, seen):
+            for numbers, base in self._spine_batches(space, rows, seen):
                 columns: dict[str, pa.Array] = dict(zip(base.schema.names, base.columns, strict=True))
                 for part, stream in zip(parts, streams, strict=True):
-                    columns.update(part.columns.arrays(stream.take(base.num_rows), done))
+                    columns.update(part.columns.arrays(stream.take(base.num_rows), numbers))
                 self._statements = tuple(space.statements)
-                done += base.num_rows
                 self._check_cancelled()
                 yield pa.RecordBatch.from_arrays(
                     [*base.columns, *(columns[name] for name in self._order)], schema=self._schema
@@ -402,15 +402,15 @@ class PointInTimeRun:
             here = self._bucket.condition(space.words, {name: column(name, "b") for name in self._keys})
             found = exp.select(exp.Star()).from_(found.subquery("b")).where(here)
         keys = [column(name).as_(f"c{i}") for i, name in enumerate(self._keys)]
-        row = exp.Sub(this=exp.Window(this=exp.RowNumber()), expression=number(1))
-        space.create(
-            "spine",
-            exp.select(row.as_("rn"), exp.cast(number(at), BIGINT).as_("t"), *keys).from_(found.subquery("e")),
-        )
+        row = row_ids(space.powers).as_("rn")
+        t = exp.cast(number(at), BIGINT).as_("t")
+        space.create("spine", exp.select(row, t, *keys).from_(found.subquery("e")))
         count = space.rows(exp.select(exp.Count(this=exp.Star())).from_(table_named(space.table("spine"))))[0][0]
         seen.add(int(count), at, at)
 
-    def _spine_batches(self, space: Workspace, rows: int, seen: Seen) -> Iterator[pa.RecordBatch]:
+    def _spine_batches(
+        self, space: Workspace, rows: int, seen: Seen
+    ) -> Iterator[tuple[NDArray[np.int64], pa.RecordBatch]]:
         if self.spine is not None:
             yield from self.spine.columns(space, rows, seen)
             return
@@ -426,9 +426,10 @@ class PointInTimeRun:
             batch = stream.take(min(rows, seen.rows - start))
             arrays = [batch.column(n).cast(field.type) for n, field in zip(names, self._spine_schema, strict=True)]
             if arrays:
-                yield pa.RecordBatch.from_arrays(arrays, schema=self._spine_schema)
+                base = pa.RecordBatch.from_arrays(arrays, schema=self._spine_schema)
             else:
-                yield one_batch(pa.Table.from_batches([batch]).select([]), batch.num_rows)
+                base = one_batch(pa.Table.from_batches([batch]).select([]), batch.num_rows)
+            yield np.asarray(batch.column("rn")), base
 
     def _entity_columns(self, space: Workspace) -> list[tuple[str, Tree]]:
         """The entities' columns, of the table s, each in its dtype."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from sqlglot import exp
 
 from headwater.clock import FIRST_MICROS, LAST_MICROS, YEARS
@@ -13,7 +15,7 @@ from headwater.offline.fitting import Columns
 from headwater.offline.join.relations import BIGINT, EngineTable, Tree, column, number, table_named
 from headwater.offline.join.spine import Seen, Spine
 from headwater.offline.join.spine_bucket import columns_named
-from headwater.offline.join.workspace import Workspace
+from headwater.offline.join.workspace import Workspace, row_ids
 from headwater.offline.words import Words
 from headwater.types import DType
 
@@ -68,8 +70,8 @@ class PlacedSpine(Spine):
         if self.bucket is not None:
             here = self.bucket.condition(space.words, columns_named(list(self.keys), "y"))
             taken = exp.select(exp.Column(this=exp.Star(), table="y")).from_(taken.subquery("y")).where(here)
-        row = exp.Window(this=exp.RowNumber()) - number(1)
-        numbered = exp.select(row.as_("rn"), exp.Column(this=exp.Star(), table="x")).from_(taken.subquery("x"))
+        row = row_ids(space.powers).as_("rn")
+        numbered = exp.select(row, exp.Column(this=exp.Star(), table="x")).from_(taken.subquery("x"))
         space.create("spine", numbered)
         t = column("t")
         absent = exp.Is(this=t, expression=exp.Null())
@@ -85,12 +87,12 @@ class PlacedSpine(Spine):
     def placed_columns(self) -> list[tuple[str, Tree]]:
         return [(name, column(f"s{i}", "s")) for i, name in enumerate(self.schema.names)]
 
-    def columns(self, space: Workspace, rows: int, seen: Seen) -> Iterator[pa.RecordBatch]:
+    def columns(self, space: Workspace, rows: int, seen: Seen) -> Iterator[tuple[NDArray[np.int64], pa.RecordBatch]]:
         names = [f"s{i}" for i in range(len(self.schema))]
         schema = pa.schema([("rn", pa.int64()), *zip(names, self.schema.types, strict=True)])
         query = exp.select(*[column(n) for n in schema.names]).from_(table_named(space.table("spine")))
         for batch in space.stream(query.order_by(column("rn")), schema, rows):
-            yield pa.RecordBatch.from_arrays(batch.columns[1:], schema=self.schema)
+            yield np.asarray(batch.column(0)), pa.RecordBatch.from_arrays(batch.columns[1:], schema=self.schema)
 
     def _forms(self) -> dict[str, Tree]:
         """T and the keys c0….

@@ -102,8 +102,8 @@ class Spine(ABC):
         """
 
     @abstractmethod
-    def columns(self, space: Workspace, rows: int, seen: Seen) -> Iterator[pa.RecordBatch]:
-        """The spine's own columns in the order of rn, in batches of about `rows` rows, once it was placed."""
+    def columns(self, space: Workspace, rows: int, seen: Seen) -> Iterator[tuple[NDArray[np.int64], pa.RecordBatch]]:
+        """Rn and the spine's own columns in the order of rn, in batches of about `rows` rows, once it was placed."""
 
     def placed_columns(self) -> list[tuple[str, Tree]]:
         """The names of its columns, and what they are of the table s, where all of them are in the engine."""
@@ -146,8 +146,11 @@ class LocalSpine(Spine):
     def place(self, space: Workspace, seen: Seen) -> None:
         space.load("spine", self.narrow_schema, self.narrow(seen.add))
 
-    def columns(self, space: Workspace, rows: int, seen: Seen) -> Iterator[pa.RecordBatch]:
-        return self.whole(rows) if self.bucket is None else in_pieces(self.whole(rows), rows, self.schema)
+    def columns(self, space: Workspace, rows: int, seen: Seen) -> Iterator[tuple[NDArray[np.int64], pa.RecordBatch]]:
+        done = 0
+        for batch in self.whole(rows) if self.bucket is None else in_pieces(self.whole(rows), rows, self.schema):
+            yield np.arange(done, done + batch.num_rows), batch
+            done += batch.num_rows
 
     @property
     def narrow_schema(self) -> pa.Schema:

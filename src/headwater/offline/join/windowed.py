@@ -317,7 +317,7 @@ def _of_parts(deletes: Deletes, numbers: range) -> Deletes:
 class WindowColumns(ViewColumns):
     """What a window view adds to the answer: each feature has a status of its own."""
 
-    def arrays(self, batch: pa.RecordBatch, first: int) -> dict[str, pa.Array]:
+    def arrays(self, batch: pa.RecordBatch, numbers: NDArray[np.int64]) -> dict[str, pa.Array]:
         status = [np.asarray(batch.column(f"s{i}")) for i in range(len(self.features))]
         values = [
             _with_default(batch.column(f"f{i}"), status[i] if feature.default is not None else None, feature)

@@ -75,11 +75,11 @@ class WindowsInPlace:
         names = [name for name in answer.names if name != "same"]
         schema = pa.schema([answer.field(name) for name in names])
         query = exp.select(*[column(name) for name in names]).from_(self._table()).order_by(column("rn"))
-        done = 0
+        last = -1
         for batch in self._space.stream(query, schema, self._rows):
             numbers = np.asarray(batch.column("rn"))
-            assert not len(numbers) or (numbers[0] == done and numbers[-1] == done + len(numbers) - 1)
-            done += len(numbers)
+            assert (np.diff(numbers, prepend=last) > 0).all(), "a row of the spine has two answers"
+            last = numbers[-1] if len(numbers) else last
             found = {"event": batch.column("event")}
             for i in range(len(self._features)):
                 found[f"f{i}"] = batch.column(f"f{i}")

@@ -11,7 +11,7 @@ from sqlglot import exp
 
 from headwater.offline.base import Each as Each
 from headwater.offline.base import SourceScope, ViewInput
-from headwater.offline.join.relations import EngineTable, ViewRelations
+from headwater.offline.join.relations import EngineTable, Tree, ViewRelations, number
 from headwater.offline.words import Words
 
 CANCELLED = "the history was cancelled: ask for it again to run it"
@@ -50,6 +50,16 @@ class Powers:
     settles_ties: bool = False
     by_key: bool = False
     carries: bool = False
+
+
+def row_ids(powers: Powers) -> Tree:
+    """A number of each row of a query that no other has, in no order; few engines can say it without one task for all.
+
+    Where rows carry their values the numbers have gaps: each task has a range of its own.
+    """
+    if powers.carries:
+        return exp.func("monotonically_increasing_id")
+    return exp.Window(this=exp.RowNumber()) - number(1)
 
 
 class Workspace(Protocol):
