@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from headwater.compute.windows import keeping, merging, putting, running, shown
+from headwater.compute.windows import keeping, merging, putting, rebuilding_elsewhere, running, shown
 from headwater.online.rows.windows import record, row
 from headwater.online.stores.redis import cluster_records
 from headwater.testing import window_rows
@@ -200,6 +200,28 @@ OF_HOT_KEYS: dict[str, list[Edit]] = {
 }
 """Rules of keys that writers change without pause (`test_window_hot_keys`)."""
 
+OF_PROCESSES: dict[str, list[Edit]] = {
+    "what a writer put since is left to the run": [
+        (
+            rebuilding_elsewhere,
+            "_has_more",
+            "max(row.applied_through, row.delete_position, *row.listed) > end.position",
+            "False",
+        )
+    ],
+    "a row that has later withheld events is left to the run": [
+        (rebuilding_elsewhere, "_has_more", "row.known_through > end.clock", "False")
+    ],
+    "a process puts within the epoch of its run": [
+        (rebuilding_elsewhere, "rebuild_elsewhere", "rows, made, asked.epoch)", "rows, made, None)")
+    ],
+    "a process replaces what it has read": [(rebuilding_elsewhere, "rebuild_elsewhere", "if not each}", "if False}")],
+    "the run makes what was left": [
+        (running, "_make_rows", "keep(version, whole, {}, left)", "keep(version, whole, {})")
+    ],
+}
+"""Rules of processes that make rows for a run (`test_window_processes`)."""
+
 CAUGHT: dict[str, int] = {
     "positions themselves are listed, not the highest": 20,
     "a put does not raise applied_through": 20,
@@ -243,6 +265,11 @@ CAUGHT: dict[str, int] = {
     "a fold takes deletes itself": 971,
     "a record does not speak where slots were taken over since": 33,
     "a fill is complete where every slot is spoken for": 2,
+    "what a writer put since is left to the run": 4,
+    "a row that has later withheld events is left to the run": 924,
+    "a process puts within the epoch of its run": 809,
+    "a process replaces what it has read": 132,
+    "the run makes what was left": 9,
 }
 """The case that shows it first, where that was looked for; else all of them are tried."""
 
@@ -269,7 +296,7 @@ OF_THE_WORLD = {
 def leave_out(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compile the functions of a rule again, without it, everywhere they were imported."""
     texts: dict[tuple[int, str], tuple[Any, str, str]] = {}
-    for owner, name, old, new in (RULES | SCRIPTED | OF_PARTS | OF_HOT_KEYS)[rule]:
+    for owner, name, old, new in (RULES | SCRIPTED | OF_PARTS | OF_HOT_KEYS | OF_PROCESSES)[rule]:
         text = texts[id(owner), name][2] if (id(owner), name) in texts else _text_of(owner, name)
         old, new = (textwrap.dedent(part) if inspect.isclass(owner) else part for part in (old, new))
         assert old in text, (name, old)

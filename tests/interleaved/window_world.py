@@ -270,6 +270,10 @@ class World:
         about: Any = {"fill": request.fill, "run": request.run, "end": request.end}
         return {key: rebuilt(self.version, log=log[key], source=source[key], **about) for key in request.keys}
 
+    def elsewhere(self, request: asks.FillElsewhere) -> Generator[None, None, set[bytes] | None]:
+        """Rows made by other processes than the run's; here there are none."""
+        yield from ()
+
     def take_lease(self) -> int:
         self.lease = self.tick()
         return self.lease
@@ -329,6 +333,8 @@ class World:
                 answer = yield from self.rebuild(request)
             elif isinstance(request, asks.WriteRecord):
                 answer = yield from self.write_record(request)
+            elif isinstance(request, asks.FillElsewhere):
+                answer = yield from self.elsewhere(request)
             else:
                 answer = self.answer(request)
                 if isinstance(request, asks.TakeLease):

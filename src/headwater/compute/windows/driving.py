@@ -155,9 +155,8 @@ class Driver:
         return log_slices.LogSlices(self.history, self.context.engine.budget, self.version.tolerance)
 
     def _fill_elsewhere(self, request: asks.FillElsewhere) -> set[bytes] | None:
-        if self.elsewhere is None or isinstance(self._stored, Parted) or isinstance(self.context.online, Movable):
-            return None
-        filled = self.elsewhere(self, request)
+        # what has moved between parts of the store is refused there, and left to the run
+        filled = None if self.elsewhere is None else self.elsewhere(self, request)
         if filled is None:
             return None
         put, left = filled
