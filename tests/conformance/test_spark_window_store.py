@@ -37,10 +37,16 @@ def sales(tmp_path, engine):
     session.sql("DROP TABLE default.sales_of_shops")
 
 
-@pytest.mark.parametrize("online", ["memory:", "lmdb:online"])
-def test_a_fill_from_spark_is_what_history_says(tmp_path, engine, sales, online, monkeypatch):
-    """Into LMDB the executors put the rows; rows in memory are this process's."""
+@pytest.mark.parametrize("online", ["memory:", "lmdb:online", "redis", "dynamodb"])
+def test_a_fill_from_spark_is_what_history_says(tmp_path, engine, sales, online, monkeypatch, request):
+    """Executors make and put the rows, also where some are there already; rows in memory are this process's."""
     asked, url = [], online
+    if online == "redis":
+        server = request.getfixturevalue("redis_server")
+        server.client.flushall()
+        url = server.url
+    elif online == "dynamodb":
+        url = request.getfixturevalue("dynamodb_server").url(timeout=30)
     each_key = engine.each_key
     monkeypatch.setattr(engine, "each_key", lambda *given: asked.append(given) or each_key(*given))
     shop = hw.Entity("shop", join_keys={"shop": hw.Int64})
@@ -79,3 +85,7 @@ def test_a_fill_from_spark_is_what_history_says(tmp_path, engine, sales, online,
             if name != "timestamp":
                 assert online[name] == history.column(name).to_pylist(), name
         assert online["rows_count_7d"] == [0, 9]
+        store.materialize(["sales"], force=True)
+        assert len(asked) == (0 if url == "memory:" else 2)
+        again = store.get_online_features(["sales:*"], [2, 1], now=NOON + timedelta(seconds=1)).to_dict()
+        assert again == online
