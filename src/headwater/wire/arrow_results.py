@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from headwater.online.reading.array_rows import RowTimes, null_mask, numbers
 from headwater.online.reading.entities import EntityBatch, key_array
-from headwater.online.reading.result import OnlineResult, ViewTimes
+from headwater.online.reading.result import OnlineResult
+from headwater.online.reading.view_times import ViewTimes
 from headwater.types import DType, Timestamp
 from headwater.wire.arrow_streams import METADATA, to_stream
 from headwater.wire.results import (

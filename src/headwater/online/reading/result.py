@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
-from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,10 +12,13 @@ import pyarrow as pa
 from headwater.clock import MIN_MICROS, from_micros
 from headwater.deferred import deferred
 from headwater.errors import FeatureNotFound, UsageError, brief, listing, nearest
-from headwater.forks import lazy
+from headwater.online.reading.damages import DamagedRow, damaged_rows
 from headwater.online.reading.entities import EntityBatch, key_array
+from headwater.online.reading.read_sla import FEATURES_OWN, ReadSLA
+from headwater.online.reading.statuses import ReadStatuses, StatusGroup
 from headwater.online.reading.view_read import AnsweredView, MatrixColumns, ReadColumn, ReadRequest, ViewAnswered
-from headwater.online.rows.values import Damaged, array_of_numbers, fixed_numbers, instant
+from headwater.online.reading.view_times import ViewTimes, event_times, freshness_scores, instants
+from headwater.online.reading.view_values import embedding_matrix, fixed_array, numeric_matrix, python_values
 from headwater.types import STATUSES, DType, Status
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from headwater.online.reading import frames as html
     from headwater.online.reading import vector
-    from headwater.online.reading.answered_rows import AnsweredRows
     from headwater.planning import frames, shown
 else:
     html = deferred("headwater.online.reading.frames")
@@ -36,63 +36,7 @@ else:
 
 _WHOLE = 2**53
 """The greatest integer below which float64 holds all."""
-_NOWHERE: NDArray[np.intp] = np.empty(0, np.intp)
 _NO_CODES: NDArray[np.uint8] = np.empty(0, np.uint8)
-_CODE = {status: code for code, status in enumerate(STATUSES)}
-
-
-class DamagedRow(NamedTuple):
-    """A damaged row, or values that cannot be given.
-
-    Attributes:
-        view: of which view.
-        row: for which row of the answer.
-        key: its key.
-        what: what is wrong.
-        columns: the columns whose values are not given; empty: all of the view.
-    """
-
-    view: ViewAnswered
-    row: int
-    key: tuple[Any, ...]
-    what: str
-    columns: tuple[str, ...] = ()
-
-    @property
-    def text(self) -> str:
-        """With the view, its version and the columns."""
-        columns = f"{', '.join(self.columns)}: " if self.columns else ""
-        return f"{self.view.label} {self.view.version}: {columns}{self.what}"
-
-
-class ViewTimes(NamedTuple):
-    """The times of one view's rows in microseconds, one for each row of the answer.
-
-    Attributes:
-        events: event times; anything where `gone`.
-        created: created times; anything where `gone`.
-        at: the instant that the answer holds for.
-        gone: whether there is no row to show, or none with an event time.
-    """
-
-    events: NDArray[np.int64]
-    created: NDArray[np.int64]
-    at: NDArray[np.int64]
-    gone: NDArray[np.bool_]
-
-
-class StatusGroup(NamedTuple):
-    """Columns of one view that have the same statuses.
-
-    Attributes:
-        view: its place.
-        codes: a place in `STATUSES` for each row of the answer; not to be changed.
-        columns: their places.
-    """
-
-    view: int
-    codes: NDArray[np.uint8]
-    columns: Sequence[int]
 
 
 class OnlineResult:
@@ -112,11 +56,10 @@ class OnlineResult:
         codes: Mapping[str, NDArray[np.uint8]] | None = None,
     ) -> None:
         self._asked, self._batch, self._reads = asked, batch, reads
-        self._drop, self._max_age = drop, max_age
+        self._sla = FEATURES_OWN if max_age is None and not drop else ReadSLA(max_age, drop)
         # of each column where a server has worked them out
         self._received_codes = codes
-        self._groups: list[StatusGroup] | None = None
-        self._all_present: bool | None = None
+        self._made_statuses: ReadStatuses | None = None
 
     def __len__(self) -> int:
         return self._batch.size
@@ -150,7 +93,7 @@ class OnlineResult:
         out = {name: list(batch.values(name)) for name in asked.keys}
         values: list[list[Any]] = []
         for read in self._reads:
-            values += self._values(read)
+            values += python_values(read, self._sla)
         out.update(zip(asked.names, map(values.__getitem__, asked.places), strict=True))
         return out
 
@@ -163,93 +106,15 @@ class OnlineResult:
         columns = self.to_dict()
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
-    # -- values
-
-    def _values(self, read: AnsweredView) -> list[list[Any]]:
-        """The view's columns, one value for each row of the answer."""
-        rows = read.rows
-        columns = rows.columns()
-        if rows.missing:
-            for column, default in zip(columns, read.view.defaults, strict=True):
-                for i in rows.missing:
-                    column[i] = default if type(default) is not list else list(default)
-        if rows.damaged or rows.not_known:
-            for column in columns:
-                for i in (*rows.damaged, *rows.not_known):
-                    column[i] = None
-        if self._drop:
-            for f, column in enumerate(columns):
-                for i in self._stale_places(read, f).tolist():
-                    column[i] = None
-        if read.inverse is None:
-            return columns
-        return [_spread(column, read.inverse) for column in columns]
-
-    def _codes(self, column: ReadColumn) -> NDArray[np.uint8]:
-        """The statuses of a column, as places in `STATUSES`, by distinct key; not to be changed."""
-        if self._received_codes is not None:
-            return self._received_codes[column.name]
-        codes = self._known_codes.get(column.name)
-        if codes is None:
-            codes = self._known_codes[column.name] = self._make_codes(column)
-        return codes
-
-    @lazy
-    def _known_codes(self) -> dict[str, NDArray[np.uint8]]:
-        """Column → its statuses, filled as they are asked for."""
-        return {}
-
-    def _make_codes(self, column: ReadColumn) -> NDArray[np.uint8]:
-        read = self._reads[column.view]
-        sla = self._sla(read.view, column.feature)
-        codes = self._aged_codes.get((column.view, sla))
-        if codes is None:
-            codes = self._row_codes[column.view]
-            stale = self._stale_places(read, column.feature)
-            if stale.size:
-                codes = codes.copy()
-                codes[stale] = _CODE[Status.STALE]
-            # of nearly all features of a view: one array for them
-            self._aged_codes[column.view, sla] = codes
-        nulls = read.rows.null_statuses(column.feature)
-        if nulls is not None:
-            codes = codes.copy()
-            codes[(self._row_codes[column.view] == _CODE[Status.PRESENT]) & nulls] = _CODE[Status.NULL]
-        left_out = read.rows.left_out.get(column.feature)
-        if left_out:
-            codes = codes.copy()
-            gone = read.rows.gone
-            codes[[place for place in left_out if place not in gone]] = _CODE[Status.UNAVAILABLE]
-        return codes
-
-    @lazy
-    def _aged_codes(self) -> dict[tuple[int, int | None], NDArray[np.uint8]]:
-        """(view, SLA) → the statuses of its rows, NULLs aside; filled as they are asked for."""
-        return {}
-
-    @lazy
-    def _row_codes(self) -> list[NDArray[np.uint8]]:
-        out = []
-        for read in self._reads:
-            codes = _all_present(read.rows.size)
-            if read.rows.gone:
-                codes = codes.copy()
-                codes[read.rows.expired] = _CODE[Status.EXPIRED]
-                codes[read.rows.absent] = _CODE[Status.NOT_FOUND]
-                codes[list(read.rows.damaged)] = _CODE[Status.UNAVAILABLE]
-                codes[read.rows.not_known] = _CODE[Status.NOT_KNOWN]
-            out.append(codes)
-        return out
-
-    def _stale_places(self, read: AnsweredView, feature: int) -> NDArray[np.intp]:
-        """Places of rows that are there and older than the feature's SLA."""
-        sla = self._sla(read.view, feature)
-        return read.rows.older_places(sla) if sla is not None and read.view.timed else _NOWHERE
-
-    def _sla(self, view: ViewAnswered, feature: int) -> int | None:
-        return self._max_age if self._max_age is not None else view.slas[feature]
-
     # -- beside the values
+
+    @property
+    def _statuses(self) -> ReadStatuses:
+        made = self._made_statuses
+        if made is None:  # not `lazy`: this is asked of nearly every read
+            made = ReadStatuses(self._asked, self._reads, len(self), self._sla, self._received_codes)
+            self._made_statuses = made
+        return made
 
     @property
     def statuses(self) -> dict[str, list[Status]]:
@@ -301,7 +166,7 @@ class OnlineResult:
     @property
     def event_times(self) -> dict[str, list[datetime | None]]:
         """View label → the event time (UTC) of each row; None where there is no value or the view has no event time."""
-        return {read.view.label: self._times(read, read.rows.events()) for read in self._reads}
+        return {read.view.label: event_times(read) for read in self._reads}
 
     @property
     def read_at(self) -> dict[str, list[datetime]]:
@@ -311,20 +176,7 @@ class OnlineResult:
         later than that by up to one hour (with a session: by any time): then it is that later instant, by which ttl,
         SLA, freshness and status count.
         """
-        return {read.view.label: list(map(from_micros, self._instants(read))) for read in self._reads}
-
-    def _instants(self, read: AnsweredView) -> list[int]:
-        """The same in microseconds."""
-        at = read.rows.at
-        if isinstance(at, int):
-            return [at] * len(self)
-        instants: list[int] = (at if read.inverse is None else at[read.inverse]).tolist()
-        return instants
-
-    def _times(self, read: AnsweredView, micros: NDArray[np.int64]) -> list[datetime | None]:
-        gone = read.rows.gone
-        times = [None if i in gone or not read.view.timed else _instant(at) for i, at in enumerate(micros.tolist())]
-        return times if read.inverse is None else _spread(times, read.inverse)
+        return {read.view.label: list(map(from_micros, instants(read, len(self)))) for read in self._reads}
 
     def freshness(self) -> dict[str, list[float | None]]:
         """View label → the freshness of each row, 0 to 1; None where there is no value.
@@ -336,20 +188,10 @@ class OnlineResult:
         Returns:
             View label → a number from 0 to 1, or None, for each row.
         """
-        out: dict[str, list[float | None]] = {}
-        for read in self._reads:
-            scores = np.ones(read.rows.size)
-            if read.view.timed:
-                # in floats: no age overflows
-                ages = np.asarray(read.rows.at, np.float64) - _aged_from(read.rows).astype(np.float64)
-                scores = self._asked.freshness.score(ages, self._strictest(read.view))
-            gone = read.rows.gone
-            values = [None if i in gone else score for i, score in enumerate(scores.tolist())]
-            out[read.view.label] = values if read.inverse is None else _spread(values, read.inverse)
-        return out
-
-    def _strictest(self, view: ViewAnswered) -> int | None:
-        return self._max_age if self._max_age is not None else view.sla
+        return {
+            read.view.label: freshness_scores(read, self._asked.freshness, self._sla.strictest(read.view))
+            for read in self._reads
+        }
 
     @property
     def problems(self) -> dict[Any, str]:
@@ -404,7 +246,7 @@ class OnlineResult:
         Returns:
             For each feature that was read of it one value for each row of the answer.
         """
-        return self._values(self._reads[place])
+        return python_values(self._reads[place], self._sla)
 
     def row_values(self) -> list[Any]:
         """Python values of the one row; only of a result that has one, whose values are all PRESENT.
@@ -439,7 +281,7 @@ class OnlineResult:
         Args:
             codes: column → a place in `types.STATUSES` for each row of the answer.
         """
-        self._known_codes.update(codes)
+        self._statuses.computed.update(codes)
 
     def view_name(self, place: int) -> str:
         """The name of a view.
@@ -458,14 +300,7 @@ class OnlineResult:
         Returns:
             Groups; each column is in one.
         """
-        if self._groups is None:
-            self._groups = []
-            for view, (read, columns) in enumerate(zip(self._reads, self._asked.by_view, strict=True)):
-                if self._received_codes is None and self._is_plain(read):
-                    self._groups.append(StatusGroup(view, _all_present(self._batch.size), columns))
-                else:
-                    self._groups += self._make_groups(view, columns)
-        return self._groups
+        return self._statuses.groups()
 
     @property
     def all_present(self) -> bool:
@@ -473,28 +308,7 @@ class OnlineResult:
 
         Where keys are repeated it is not known.
         """
-        if self._all_present is None:
-            self._all_present = self._received_codes is None and all(map(self._is_plain, self._reads))
-        return self._all_present
-
-    def _is_plain(self, read: AnsweredView) -> bool:
-        """Whether all values of a view are PRESENT."""
-        rows, view = read.rows, read.view
-        if rows.missing or rows.has_nulls or rows.damaged or rows.not_known:
-            return False
-        sla = self._strictest(view)
-        return sla is None or not view.timed or not rows.older_places(sla).size
-
-    def _make_groups(self, view: int, columns: Sequence[int]) -> list[StatusGroup]:
-        inverse, asked = self._reads[view].inverse, self._asked.columns
-        together: dict[int, tuple[NDArray[np.uint8], list[int]]] = {}
-        for place in columns:
-            codes = self._codes(asked[place])
-            together.setdefault(id(codes), (codes, []))[1].append(place)
-        return [
-            StatusGroup(view, codes if inverse is None else codes[inverse], places)
-            for codes, places in together.values()
-        ]
+        return self._statuses.all_present
 
     def damages(self) -> list[DamagedRow]:
         """The damaged rows; see `problems`.
@@ -502,32 +316,7 @@ class OnlineResult:
         Returns:
             One for each view and row of the answer that has one.
         """
-        out = []
-        for place, read in enumerate(self._reads):
-            rows = read.rows
-            if not (rows.damaged or rows.left_out):
-                continue
-            left_out = self._left_out(place) if rows.left_out else {}
-            columns = [self._batch.values(name) for name in read.view.key_columns]
-            positions = range(len(self)) if read.inverse is None else read.inverse
-            for row, position in enumerate(positions):
-                key = tuple(column[row] for column in columns)
-                what = rows.damaged.get(position)
-                if what is not None:
-                    out.append(DamagedRow(read.view, row, key, rows.said + what))
-                    continue
-                for problem, names in left_out.get(position, {}).items():
-                    out.append(DamagedRow(read.view, row, key, problem, tuple(names)))
-        return out
-
-    def _left_out(self, view: int) -> dict[int, dict[str, list[str]]]:
-        """Position → why values are UNAVAILABLE there → those of which columns."""
-        out: dict[int, dict[str, list[str]]] = {}
-        for column in self._asked.columns:
-            problems = self._reads[view].rows.left_out.get(column.feature) if column.view == view else None
-            for position, problem in (problems or {}).items():
-                out.setdefault(position, {}).setdefault(problem, []).append(column.name)
-        return out
+        return damaged_rows(self._asked.columns, self._batch, self._reads)
 
     def complete_through(self) -> dict[str, int]:
         """Up to which known_at window views are complete.
@@ -544,16 +333,7 @@ class OnlineResult:
         Returns:
             One for each view; its arrays have a time for each row of the answer.
         """
-        out = []
-        for read in self._reads:
-            rows = read.rows
-            gone, timeless = np.zeros(rows.size, np.bool_), rows.timeless
-            if timeless:
-                gone[list(timeless)] = True
-            at = np.full(rows.size, rows.at) if isinstance(rows.at, int) else rows.at
-            times = (rows.events(), rows.created(), at, gone)
-            out.append(ViewTimes(*(times if read.inverse is None else (each[read.inverse] for each in times))))
-        return out
+        return [ViewTimes.of(read) for read in self._reads]
 
     # -- forms
 
@@ -609,31 +389,15 @@ class OnlineResult:
     def _matrices(self, wanted: MatrixColumns, dtype: Any, missing: float) -> NDArray[Any]:
         if len(wanted.parts) == 1 and not wanted.embeddings:
             view, features, _ = wanted.parts[0]
-            return self._matrix(self._reads[view], features, dtype, missing)
+            return numeric_matrix(self._reads[view], features, dtype, missing, self._sla)
         out = np.empty((len(self), wanted.count), dtype)
         for view, features, places in wanted.parts:
-            out[:, places] = self._matrix(self._reads[view], features, dtype, missing)
+            out[:, places] = numeric_matrix(self._reads[view], features, dtype, missing, self._sla)
         for column, start in wanted.embeddings:
             assert column.dtype.dim is not None
-            vectors = self._vectors(self._reads[column.view], column.feature, dtype, missing)
+            vectors = embedding_matrix(self._reads[column.view], column.feature, dtype, missing, self._sla)
             out[:, start : start + column.dtype.dim] = vectors
         return out
-
-    def _vectors(self, read: AnsweredView, feature: int, dtype: Any, missing: float) -> NDArray[Any]:
-        """An embedding as a matrix, a row for each of the answer."""
-        rows = read.rows
-        out = rows.numbers(feature).astype(dtype)
-        nulls = rows.nulls(feature)
-        if nulls is not None:
-            out[nulls] = missing
-        if rows.missing:
-            default = read.view.defaults[feature]
-            out[rows.missing] = missing if default is None else default
-        if self._drop:
-            out[self._stale_places(read, feature)] = missing
-        if rows.damaged or rows.not_known:
-            out[[*rows.damaged, *rows.not_known]] = missing
-        return out if read.inverse is None else out[read.inverse]
 
     def _column(self, name: str) -> ReadColumn:
         for column in self._asked.columns:
@@ -641,24 +405,6 @@ class OnlineResult:
                 return column
         names = self.columns
         raise FeatureNotFound(f"{brief(name)} is not in this result, which has {listing(names)}{nearest(name, names)}")
-
-    def _matrix(self, read: AnsweredView, features: tuple[int, ...], dtype: Any, missing: float) -> NDArray[Any]:
-        """Features of one view as a matrix, a row for each of the answer."""
-        rows = read.rows
-        out = rows.matrix(features, dtype)
-        if rows.has_nulls or rows.missing or self._drop:
-            for place, feature in enumerate(features):
-                nulls = rows.nulls(feature)
-                if nulls is not None:
-                    out[nulls, place] = missing
-                if rows.missing:
-                    default = read.view.defaults[feature]
-                    out[rows.missing, place] = missing if default is None else default
-                if self._drop:
-                    out[self._stale_places(read, feature), place] = missing
-        if rows.damaged or rows.not_known:
-            out[[*rows.damaged, *rows.not_known]] = missing
-        return out if read.inverse is None else out[read.inverse]
 
     def to_arrow(self) -> pa.Table:
         """An Arrow table in the dtypes of keys and features; NULL for a value that is absent and has no default.
@@ -693,35 +439,12 @@ class OnlineResult:
             if names is not None and column.name not in names:
                 continue
             if column.dtype.width is not None:
-                arrays[column.name] = self._fixed_array(column)
+                arrays[column.name] = fixed_array(self._reads[column.view], column, self._sla)
                 continue
             if column.view not in values:
-                values[column.view] = self._values(self._reads[column.view])
+                values[column.view] = python_values(self._reads[column.view], self._sla)
             arrays[column.name] = pa.array(values[column.view][column.feature], column.dtype.arrow)
         return arrays
-
-    def _fixed_array(self, column: ReadColumn) -> pa.Array:
-        """A column of fixed width, from its numbers."""
-        read, dtype = self._reads[column.view], column.dtype
-        rows, default = read.rows, read.view.defaults[column.feature]
-        numbers, nulls = rows.numbers(column.feature), rows.nulls(column.feature)
-        if nulls is None and not (rows.gone or self._drop):
-            return array_of_numbers(numbers if read.inverse is None else numbers[read.inverse], None, dtype)
-        absent = np.zeros(rows.size, np.bool_)
-        if nulls is not None:
-            absent |= nulls
-        if rows.missing:
-            absent[rows.missing] = default is None
-            if default is not None:
-                numbers = numbers.copy()
-                numbers[rows.missing] = fixed_numbers(pa.array([default], dtype.arrow), dtype)[0]
-        if self._drop:
-            absent[self._stale_places(read, column.feature)] = True
-        if rows.damaged or rows.not_known:
-            absent[[*rows.damaged, *rows.not_known]] = True
-        if read.inverse is not None:
-            numbers, absent = numbers[read.inverse], absent[read.inverse]
-        return array_of_numbers(numbers, absent, dtype)
 
     def to_pandas(self, types: str = "nullable") -> pandas.DataFrame:
         """The result as a pandas frame.
@@ -744,48 +467,7 @@ class OnlineResult:
         Returns:
             One `FeatureVector` for each row, in the order of the entities.
         """
-        values, statuses, times = self.to_pylist(), self.statuses, self.event_times
-        slas = [self._strictest(read.view) for read in self._reads]
-        events = [self._known(read, _aged_from(read.rows)) for read in self._reads]
-        created = [self._known(read, read.rows.created()) for read in self._reads]
-        instants = [self._instants(read) for read in self._reads]
-        out = []
-        for row, record in enumerate(values):
-            stamps = {label: column[row] for label, column in times.items()}
-            known = [stamp for stamp in stamps.values() if stamp is not None]
-            made = [at for column in created if (at := column[row]) is not None]
-            keys = {name: record.pop(name) for name in self._asked.keys}
-            scores = tuple(
-                (
-                    instants[v][row] if not read.view.timed and events[v][row] is not None else events[v][row],
-                    slas[v] if read.view.timed else None,
-                    instants[v][row],
-                )
-                for v, read in enumerate(self._reads)
-            )
-            metadata: dict[str, Any] = {"statuses": {name: column[row] for name, column in statuses.items()}}
-            if self._asked.service is not None:
-                metadata["service"] = "@".join(self._asked.service)
-            out.append(
-                vector.FeatureVector(
-                    entity_id=next(iter(keys.values())) if len(keys) == 1 else keys,
-                    features=record,
-                    feature_timestamp=min(known, default=None),
-                    feature_timestamps=stamps,
-                    computation_timestamp=_instant(max(made)) if made else None,
-                    version_info=self.versions,
-                    metadata=metadata,
-                    _scores=scores,
-                    _freshness=self._asked.freshness,
-                )
-            )
-        return out
-
-    def _known(self, read: AnsweredView, micros: NDArray[np.int64]) -> list[int | None]:
-        """Times in microseconds for each row of the answer; None where there is no value."""
-        gone = read.rows.gone
-        values = [None if i in gone else at for i, at in enumerate(micros.tolist())]
-        return values if read.inverse is None else _spread(values, read.inverse)
+        return vector.vectors_of(self, self._reads, self._sla)
 
     def _repr_html_(self) -> str:
         columns = self.to_dict()
@@ -793,29 +475,3 @@ class OnlineResult:
             values = columns[column.name]
             values[: html.SHOWN] = [shown.short_form(value, column.dtype.arrow) for value in values[: html.SHOWN]]
         return html.to_html(columns, self.statuses)
-
-
-@lru_cache(64)
-def _all_present(size: int) -> NDArray[np.uint8]:
-    codes = np.full(size, _CODE[Status.PRESENT], np.uint8)
-    codes.flags.writeable = False
-    return codes
-
-
-def _aged_from(rows: AnsweredRows) -> NDArray[np.int64]:
-    """What ages count from, microseconds."""
-    return rows.events() if rows.since is None else np.maximum(rows.events(), rows.since)
-
-
-def _spread(column: Sequence[Any], inverse: list[int]) -> list[Any]:
-    """A column by distinct key as one value for each row."""
-    if len(inverse) < 2:
-        return [column[i] for i in inverse]
-    return list(itemgetter(*inverse)(column))
-
-
-def _instant(micros: int) -> datetime | None:
-    try:
-        return instant(micros)
-    except Damaged:
-        return None

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from headwater.clock import to_micros
 from headwater.freshness import Freshness
+from headwater.online.reading.view_times import aged_from, as_datetime, instants, known_times
 from headwater.values import PartlyCompared
+
+if TYPE_CHECKING:
+    from headwater.online.reading.read_sla import ReadSLA
+    from headwater.online.reading.result import OnlineResult
+    from headwater.online.reading.view_read import AnsweredView
 
 
 class FeatureVector(PartlyCompared, frozen=True):
@@ -49,3 +56,49 @@ class FeatureVector(PartlyCompared, frozen=True):
             for event, sla, at in self._scores
         ]
         return min(scores, default=1.0)
+
+
+def vectors_of(result: OnlineResult, reads: Sequence[AnsweredView], sla: ReadSLA) -> list[FeatureVector]:
+    """The vectors of a result, one for each row.
+
+    Args:
+        result: the result.
+        reads: what was read of each view.
+        sla: the read's.
+    """
+    asked, times, statuses = result.request, result.event_times, result.statuses
+    slas = [sla.strictest(read.view) for read in reads]
+    events = [known_times(read, aged_from(read.rows)) for read in reads]
+    created = [known_times(read, read.rows.created()) for read in reads]
+    at = [instants(read, len(result)) for read in reads]
+    out = []
+    for row, record in enumerate(result.to_pylist()):
+        stamps = {label: column[row] for label, column in times.items()}
+        known = [stamp for stamp in stamps.values() if stamp is not None]
+        made = [micros for column in created if (micros := column[row]) is not None]
+        keys = {name: record.pop(name) for name in asked.keys}
+        scores = tuple(
+            (
+                at[v][row] if not read.view.timed and events[v][row] is not None else events[v][row],
+                slas[v] if read.view.timed else None,
+                at[v][row],
+            )
+            for v, read in enumerate(reads)
+        )
+        metadata: dict[str, Any] = {"statuses": {name: column[row] for name, column in statuses.items()}}
+        if asked.service is not None:
+            metadata["service"] = "@".join(asked.service)
+        out.append(
+            FeatureVector(
+                entity_id=next(iter(keys.values())) if len(keys) == 1 else keys,
+                features=record,
+                feature_timestamp=min(known, default=None),
+                feature_timestamps=stamps,
+                computation_timestamp=as_datetime(max(made)) if made else None,
+                version_info=result.versions,
+                metadata=metadata,
+                _scores=scores,
+                _freshness=asked.freshness,
+            )
+        )
+    return out
