@@ -12,7 +12,7 @@ from headwater.online.powers import Reading
 from headwater.online.stores.redis.async_nodes import AsyncNode, check_client
 from headwater.online.stores.redis.cluster import read_plan
 from headwater.online.stores.redis.reads import Nodes, Question
-from headwater.online.stores.redis.slots import Slots
+from headwater.online.stores.redis.slot_map import Slots
 from headwater.online.stores.redis.url import Address, RedisLocation
 from headwater.types import ConsistencyLevel
 

@@ -14,7 +14,8 @@ from headwater.online.powers import UNREAD, Reading
 from headwater.online.stores.redis.errors import Moved
 from headwater.online.stores.redis.reads import FIND, Answer, Command, Deadline, Nodes, Plan, Question, read
 from headwater.online.stores.redis.replication import Cover, ReplicationPosition, covers, histories, position_of
-from headwater.online.stores.redis.slots import Shard, Slots, slot_of
+from headwater.online.stores.redis.slot_map import Shard, Slots
+from headwater.online.stores.redis.slots import slot_of
 from headwater.online.stores.redis.url import Address
 from headwater.types import ConsistencyLevel
 

@@ -15,7 +15,8 @@ from headwater.online.stores.redis.errors import Moved, NotPrimary, NotReached
 from headwater.online.stores.redis.nodes import Node, PendingEach
 from headwater.online.stores.redis.scripts import SHARD_RAISE, Script
 from headwater.online.stores.redis.servers import Servers
-from headwater.online.stores.redis.slots import Shard, Slots, meta_hash, slot_of
+from headwater.online.stores.redis.slot_map import Shard, Slots
+from headwater.online.stores.redis.slots import meta_hash, slot_of
 from headwater.online.stores.redis.url import Address
 
 PAUSES = (0.0, 0.01, 0.03, 0.1, 0.2, 0.3, 0.3)

@@ -16,7 +16,8 @@ from headwater.online.rows.windows.record import encode_record
 from headwater.online.stores.redis.answers import Command
 from headwater.online.stores.redis.cluster_records import Claim, NodeState, unpack_claim
 from headwater.online.stores.redis.info import info
-from headwater.online.stores.redis.slots import Shard, Slots, meta_hash, slot_of
+from headwater.online.stores.redis.slot_map import Shard, Slots
+from headwater.online.stores.redis.slots import meta_hash, slot_of
 from headwater.online.stores.redis.url import Address
 
 _LOOK = 1.0

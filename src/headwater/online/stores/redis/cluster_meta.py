@@ -30,7 +30,8 @@ from headwater.online.stores.redis.cluster_entries import (
 from headwater.online.stores.redis.errors import Moved
 from headwater.online.stores.redis.scripts import SHARD_READ, SHARD_WRITE
 from headwater.online.stores.redis.single import escaped, flagged, high_bytes
-from headwater.online.stores.redis.slots import META_SLOTS, Shard, meta_hash, tag_of
+from headwater.online.stores.redis.slot_map import Shard
+from headwater.online.stores.redis.slots import META_SLOTS, meta_hash, tag_of
 
 TAGGED = re.compile(rb"\{\d+\}(?=" + re.escape(META_PREFIX) + b")")
 """What stands before an entry's key where an earlier release kept it: a text in the shard's first slot."""

@@ -48,7 +48,8 @@ from headwater.online.stores.redis.single import (
     scanned,
     waiting,
 )
-from headwater.online.stores.redis.slots import Shard, Slots, slot_of, tag_of
+from headwater.online.stores.redis.slot_map import Shard, Slots
+from headwater.online.stores.redis.slots import slot_of, tag_of
 from headwater.online.stores.redis.until import Until
 from headwater.online.stores.redis.url import Address
 from headwater.types import ConsistencyLevel

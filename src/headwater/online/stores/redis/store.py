@@ -20,7 +20,7 @@ from headwater.online.stores.redis.queue import RedisHintQueue
 from headwater.online.stores.redis.reads import Nodes
 from headwater.online.stores.redis.servers import Servers
 from headwater.online.stores.redis.single import SingleRedis
-from headwater.online.stores.redis.slots import Slots
+from headwater.online.stores.redis.slot_map import Slots
 from headwater.online.stores.redis.until import Until, elapsed
 from headwater.online.stores.redis.url import RedisLocation, parse_url
 from headwater.types import ConsistencyLevel
