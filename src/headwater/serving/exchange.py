@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from headwater.serving.bodies import BODY, GONE, READING
 
 if TYPE_CHECKING:
-    from headwater.serving.connection import BoundedConnection
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 _MOST_WAITING = 65_536
 """Bytes of a body that nobody has asked for yet; then the connection is not read for a while."""
@@ -51,7 +51,7 @@ class Exchange:
         "task",
     )
 
-    def __init__(self, connection: BoundedConnection, scope: dict[str, Any], keep_alive: bool, held_back: bool) -> None:
+    def __init__(self, connection: HttpToolsProtocol, scope: dict[str, Any], keep_alive: bool, held_back: bool) -> None:
         self._connection, self.scope, self.keep_alive = connection, scope, keep_alive
         self._held_back = held_back
         self.task: asyncio.Task[None] | None = None
