@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 from headwater.compute.context import StoreContext
 from headwater.compute.reading.historical import historical
 from headwater.compute.training_sets.comparing import close, different
-from headwater.compute.training_sets.training_set import TrainingSet
 from headwater.errors import ConfigError, DataError, LogDamaged, MissingExtra, NotFound, SourceError, UsageError
 from headwater.observer import Progress
 from headwater.offline.join.result import HistoryResult
 from headwater.offline.training_sets.erasing import PurgedKeys, key_table
 from headwater.offline.training_sets.key_names import keys_of
 from headwater.offline.training_sets.manifest import SavedFunction, SavedView
-from headwater.offline.training_sets.rows import BATCH
+from headwater.offline.training_sets.rows import BATCH, TrainingRows
 from headwater.offline.training_sets.writing import explained
 from headwater.planning.snapshot import PinnedSelection, RegistrySnapshot
 from headwater.planning.value_checks import python_values
@@ -36,7 +35,7 @@ class Rebuilt:
 
     Args:
         context: the store's parts and settings.
-        saved: the set.
+        saved: all rows of the set.
         snapshot: the registry.
         until: the position.
         purged: views of the set, and the keys that were purged from each since.
@@ -51,7 +50,7 @@ class Rebuilt:
     def __init__(
         self,
         context: StoreContext,
-        saved: TrainingSet,
+        saved: TrainingRows,
         snapshot: RegistrySnapshot,
         until: int,
         purged: Sequence[tuple[SavedView, PurgedKeys]],

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import platform
 import secrets
 from collections.abc import Container, Iterator, Sequence
 from datetime import datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from msgspec.structs import replace
 from headwater.clock import from_micros
 from headwater.compute.context import StoreContext
 from headwater.compute.reading.historical import historical
+from headwater.compute.training_sets.libraries import libraries
 from headwater.compute.training_sets.source_state import COMPUTED, source_state
 from headwater.compute.training_sets.training_set import TrainingSet
 from headwater.definitions.sources import Source
@@ -46,7 +45,6 @@ ROWS = 122_880
 """Rows of a row group: as many as DuckDB gives at once."""
 _ROUNDED = frozenset({"sum", "mean", "var_pop", "stddev_pop", "var_samp", "stddev_samp", "rate"})
 """Aggregations whose floats depend on the order in which they are added up."""
-_LIBRARIES = ("headwater", "duckdb", "numpy", "pyarrow", "sqlglot")
 
 
 def save(
@@ -288,14 +286,3 @@ def deletes_of(given: ViewInput) -> int:
     if log is None:
         return 0
     return (0 if log.deletes is None else log.deletes.num_rows) + sum(map(len, log.purges.values()))
-
-
-def libraries() -> dict[str, str]:
-    """Package → version, of what computes values; `python` and `platform` among them."""
-    found = {"python": platform.python_version(), "platform": f"{platform.system()} {platform.machine()}"}
-    for name in _LIBRARIES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

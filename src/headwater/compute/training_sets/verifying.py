@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 
 from headwater.compute.context import StoreContext
+from headwater.compute.training_sets.libraries import libraries
 from headwater.compute.training_sets.rebuilding import Rebuilt, is_of
 from headwater.compute.training_sets.report import (
     ChangedColumn,
@@ -14,9 +15,7 @@ from headwater.compute.training_sets.report import (
     TrainingSetReport,
     TrainingSetVerdict,
 )
-from headwater.compute.training_sets.saving import libraries
 from headwater.compute.training_sets.source_state import source_changes, source_state
-from headwater.compute.training_sets.training_set import TrainingSet
 from headwater.compute.upstream import bound_source, log_taken
 from headwater.errors import LogDamaged, NotFound, SourceError, UsageError
 from headwater.offline.log.parts import rows_after
@@ -29,12 +28,12 @@ from headwater.planning.snapshot import RegistrySnapshot
 _CHUNK = 1 << 20
 
 
-def verify(context: StoreContext, saved: TrainingSet) -> TrainingSetReport:
+def verify(context: StoreContext, saved: TrainingRows) -> TrainingSetReport:
     """Rebuild a training set and say what is other than it was; see `TrainingSet.verify`.
 
     Args:
         context: the store's parts and settings.
-        saved: the set.
+        saved: all rows of the set.
     """
     made = saved.manifest
     damage = _damage(saved)
@@ -65,7 +64,7 @@ def _damage(saved: TrainingRows) -> str:
 class _Check:
     """One check of a set."""
 
-    def __init__(self, context: StoreContext, saved: TrainingSet) -> None:
+    def __init__(self, context: StoreContext, saved: TrainingRows) -> None:
         self._context, self._saved, self._made = context, saved, saved.manifest
         self._snapshot: RegistrySnapshot = context.registry.refresh()
         self._changes: list[InputChange] = []
