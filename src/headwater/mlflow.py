@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from headwater.definitions.model import Model
 from headwater.errors import UsageError, brief, needs_package
-from headwater.planning.resolve import ResolvedRequest, resolve
+from headwater.planning.resolve import resolve
+from headwater.planning.resolved import ResolvedRequest
 from headwater.planning.service_columns import service_version
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 import headwater as hw
 from headwater.clock import from_micros, to_micros
 from headwater.offline.base import ARRIVAL, POSITION, THROUGH
-from headwater.planning.resolve import ResolvedView, resolve
+from headwater.planning.resolve import resolve
+from headwater.planning.resolved import ResolvedView
 from headwater.planning.windows.values import stored_form
 from headwater.testing import rounds
 from headwater.testing.oracle import Delete, LogRow, OracleView, SourceRow

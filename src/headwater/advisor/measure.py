@@ -32,7 +32,7 @@ from headwater.errors import (
     VersionNotFound,
 )
 from headwater.observer import Observer, Progress
-from headwater.planning.resolve import ResolvedView
+from headwater.planning.resolved import ResolvedView
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.types import STATUSES, Status
 from headwater.urls import without_password

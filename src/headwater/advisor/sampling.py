@@ -14,7 +14,7 @@ from headwater.compute.context import StoreContext
 from headwater.errors import FormatError
 from headwater.online.rows.codec import header
 from headwater.online.rows.encoder import RowEncoder
-from headwater.planning.resolve import ResolvedRequest, ResolvedView
+from headwater.planning.resolved import ResolvedRequest, ResolvedView
 
 LOOKED_AT_LOCAL = 100
 LOOKED_AT = 10

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from headwater.compute.reading.explained import Explained
     from headwater.offline.join.result import HistoryResult
     from headwater.online.reading.result import OnlineResult
-    from headwater.planning.resolve import ResolvedRequest
+    from headwater.planning.resolved import ResolvedRequest
 
 _COUNTS = ("matched", "no_row", "expired", "not_known", "same_instant", "null_times")
 

@@ -11,7 +11,7 @@ from headwater.compute.upstream import bound_source, takes
 from headwater.definitions.sources import PushSource
 from headwater.offline.base import LogSlice, ViewInput
 from headwater.offline.log.parts import rows_after
-from headwater.planning.resolve import ResolvedView
+from headwater.planning.resolved import ResolvedView
 from headwater.planning.row_reading import RowVersion
 
 

@@ -32,7 +32,8 @@ from headwater.online.rows.codec import (
     tombstone,
 )
 from headwater.online.rows.encoder import RowEncoder
-from headwater.planning.resolve import ResolvedView, whole_view
+from headwater.planning.resolve import whole_view
+from headwater.planning.resolved import ResolvedView
 from headwater.planning.row_reading import RowVersion
 
 _CHUNK = 100_000

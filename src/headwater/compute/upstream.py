@@ -13,7 +13,8 @@ from headwater.definitions.transforms import TransformSource
 from headwater.definitions.view_tables import ViewTable, view_tables
 from headwater.errors import ConfigError
 from headwater.offline.base import LogPart, LogSlice, ViewInput
-from headwater.planning.resolve import ResolvedView, whole_view
+from headwater.planning.resolve import whole_view
+from headwater.planning.resolved import ResolvedView
 from headwater.planning.row_reading import RowVersion
 from headwater.planning.service_reads import version_read
 from headwater.planning.snapshot import ViewVersion

@@ -22,7 +22,8 @@ from headwater.online.rows.encoder import RowEncoder
 from headwater.online.rows.row_format import RowFormat
 from headwater.online.rows.values import Damaged
 from headwater.online.rows.windows.codec import decode_row
-from headwater.planning.resolve import ResolvedView, whole_view
+from headwater.planning.resolve import whole_view
+from headwater.planning.resolved import ResolvedView
 
 _CHUNK = 1_000
 _NAMED = 20

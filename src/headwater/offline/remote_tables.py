@@ -29,7 +29,7 @@ from headwater.offline.join.relations import (
     union_all,
 )
 from headwater.offline.join.workspace import Workspace
-from headwater.planning.resolve import ResolvedView
+from headwater.planning.resolved import ResolvedView
 
 _FAR = 2**62
 _ALL = SourceScope()

@@ -11,7 +11,7 @@ from headwater.clock import MIN_MICROS
 from headwater.definitions.sources import Source
 from headwater.offline.log_slice import LogSlice
 from headwater.planning.buckets import Bucket
-from headwater.planning.resolve import OutputColumn, ResolvedView
+from headwater.planning.resolved import OutputColumn, ResolvedView
 from headwater.planning.watermark import Watermark
 
 

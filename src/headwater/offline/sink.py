@@ -14,7 +14,7 @@ from typing import Protocol
 import msgspec
 import pyarrow as pa
 
-from headwater.planning.resolve import ResolvedView
+from headwater.planning.resolved import ResolvedView
 from headwater.types import DType
 
 COUNTS = pa.schema([("counts", pa.binary())])

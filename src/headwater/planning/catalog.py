@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from headwater.definitions.on_demand import OnDemandFeatureView
 from headwater.definitions.view import FeatureView
-from headwater.planning.resolve import ResolvedRequest, resolve, whole_view
+from headwater.planning.resolve import resolve, whole_view
+from headwater.planning.resolved import ResolvedRequest
 from headwater.planning.service_reads import selections_read
 from headwater.planning.snapshot import (
     AnyViewRecord,

@@ -9,11 +9,11 @@ from headwater.definitions.feature import Feature
 from headwater.definitions.on_demand import RequestField
 from headwater.errors import UsageError
 from headwater.planning import service_reads
+from headwater.planning.gathered import Gathered
 from headwater.planning.on_demand_meaning import argument_names
-from headwater.planning.resolve import (
+from headwater.planning.resolved import (
     Argument,
     ComputedColumn,
-    Gathered,
     OutputColumn,
     ResolvedFunction,
     ResolvedRequest,

@@ -14,7 +14,7 @@ import pyarrow as pa
 from headwater.definitions.names import CREATED
 from headwater.definitions.sources import PushSource
 from headwater.forks import lazy
-from headwater.planning.resolve import ResolvedView
+from headwater.planning.resolved import ResolvedView
 from headwater.types import Date, DType, Int64, Timestamp, fits
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from headwater.clock import from_micros, to_micros
 from headwater.definitions.sources import Source
 from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.offline.base import HistoryRequest, LogPart, LogSlice, ViewInput
-from headwater.planning.resolve import ResolvedRequest, resolve
+from headwater.planning.resolve import resolve
+from headwater.planning.resolved import ResolvedRequest
 from headwater.planning.snapshot import RegistrySnapshot, ViewRecord, ViewVersion
 from headwater.testing.oracle import (
     Answer,

@@ -21,7 +21,8 @@ from headwater.definitions.sources import PushSource, TableSource
 from headwater.definitions.view import FeatureView
 from headwater.errors import ChangeRefused, DefinitionError, NotFound, VersionConflict
 from headwater.planning.diff import plan
-from headwater.planning.resolve import ResolvedRequest, resolve
+from headwater.planning.resolve import resolve
+from headwater.planning.resolved import ResolvedRequest
 from headwater.planning.service_columns import columns
 from headwater.planning.service_reads import columns_by_version, readers, same_columns, takes_the_rows_of
 from headwater.planning.snapshot import OnDemandRecord, RegistrySnapshot, ServiceRecord

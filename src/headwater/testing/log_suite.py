@@ -21,7 +21,7 @@ from headwater.offline.log import log as log_module
 from headwater.offline.log.log import OfflineLog, RowBatch
 from headwater.offline.log.state import MAX_POSITION, LogRestored
 from headwater.offline.log.tables import counter, deletes, formats, metadata
-from headwater.planning.resolve import LogKeys
+from headwater.planning.resolved import LogKeys
 from headwater.planning.row_reading import RowReading
 from headwater.testing.processes import PROCESSES
 

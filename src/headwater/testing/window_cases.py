@@ -15,7 +15,7 @@ from headwater.definitions.entity import Entity
 from headwater.definitions.sources import TableSource
 from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.offline.base import ARRIVAL, POSITION, LogPart
-from headwater.planning.resolve import ResolvedView
+from headwater.planning.resolved import ResolvedView
 from headwater.testing.cases import HistoryCase, ViewCase
 from headwater.testing.oracle import Delete, Key, LogRow, OracleView, SourceRow, known_entities
 from headwater.testing.window_oracle import Statement, WindowAnswer, WindowRequest, statements, window_answer

@@ -26,7 +26,8 @@ from headwater.online.rows.encoder import RowEncoder
 from headwater.online.rows.windows.codec import decode_row
 from headwater.online.rows.windows.reading import holds_from, read_row
 from headwater.online.rows.windows.row import NEVER, WindowRow
-from headwater.planning.resolve import ResolvedView, whole_view
+from headwater.planning.resolve import whole_view
+from headwater.planning.resolved import ResolvedView
 from headwater.planning.windows.events import WindowEvent
 from headwater.store import FeatureStore
 from headwater.testing.oracle import Delete, LogRow, OracleView, SourceRow

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headwater.planning.resolve import FULL_NAMES
+from headwater.planning.resolved import FULL_NAMES
 from headwater.planning.value_checks import PARSE_TIMES
 
 _WORDS = (

@@ -16,7 +16,8 @@ from headwater.definitions.view import FeatureView
 from headwater.online.base import OnlineStore
 from headwater.online.reading.reader import OnlineReader
 from headwater.online.rows.encoder import RowEncoder
-from headwater.planning.resolve import ResolvedRequest, ResolvedView, resolve, whole_view
+from headwater.planning.resolve import resolve, whole_view
+from headwater.planning.resolved import ResolvedRequest, ResolvedView
 from headwater.planning.snapshot import RegistrySnapshot, ViewRecord, ViewVersion
 from headwater.types import DType, String
 

@@ -22,7 +22,8 @@ from headwater.errors import (
 from headwater.planning.advance import advance
 from headwater.planning.diff import plan
 from headwater.planning.references import Reference, parse_reference
-from headwater.planning.resolve import ResolvedRequest, resolve, whole_view, with_features
+from headwater.planning.resolve import resolve, whole_view, with_features
+from headwater.planning.resolved import ResolvedRequest
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.types import DType, Float64, Int32, Int64, String
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import headwater as hw
-from headwater.planning.resolve import FULL_NAMES
+from headwater.planning.resolved import FULL_NAMES
 from headwater.planning.value_checks import PARSE_TIMES
 from headwater.serving.writes import _time_columns, row_versions
 from headwater.wire.problems import error_of, problem_of

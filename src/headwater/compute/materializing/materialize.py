@@ -21,7 +21,8 @@ from headwater.compute.reports import MaterializeReport, RunReport
 from headwater.compute.writing.erase import erase_purged, remove_retired
 from headwater.compute.writing.keys import keys_of_versions, shown_keys
 from headwater.errors import EntityKeyError, UsageError
-from headwater.planning.resolve import ResolvedView, whole_view
+from headwater.planning.resolve import whole_view
+from headwater.planning.resolved import ResolvedView
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.planning.watermark import Watermark
 

@@ -26,7 +26,8 @@ from headwater.online.meta import greatest_key, mended_key, number_of, read_purg
 from headwater.online.rows.codec import header
 from headwater.online.rows.encoder import RowEncoder
 from headwater.online.rows.windows.codec import row_facts
-from headwater.planning.resolve import ResolvedView, whole_view
+from headwater.planning.resolve import whole_view
+from headwater.planning.resolved import ResolvedView
 from headwater.planning.snapshot import RegistrySnapshot, ViewRecord
 
 ATTEMPTS = 5

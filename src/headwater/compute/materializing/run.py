@@ -28,7 +28,7 @@ from headwater.offline.base import POSITION, THROUGH, ChangeCounts, ChangesReque
 from headwater.online.base import PutOutcome
 from headwater.online.meta import greatest_key, read_watermarks, token_key, watermark_entry, watermark_key
 from headwater.online.rows.encoder import RowEncoder
-from headwater.planning.resolve import ResolvedView
+from headwater.planning.resolved import ResolvedView
 from headwater.planning.value_checks import left_out
 from headwater.planning.watermark import Watermark
 

@@ -20,7 +20,7 @@ from headwater.planning.files import (
     moved_files,
     moving_files_warning,
 )
-from headwater.planning.resolve import ResolvedView
+from headwater.planning.resolved import ResolvedView
 from headwater.planning.watermark import Watermark
 
 READ_AGAIN = 2

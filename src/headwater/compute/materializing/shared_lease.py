@@ -14,7 +14,7 @@ from headwater.errors import Unavailable
 from headwater.online.base import OnlineStore
 from headwater.online.meta import pack_run_ends, run_ends, run_ends_key
 from headwater.online.powers import Timed
-from headwater.planning.resolve import ResolvedView
+from headwater.planning.resolved import ResolvedView
 
 MARGIN = 10_000_000
 """Microseconds before the end of its run's lease from which a process puts nothing more."""

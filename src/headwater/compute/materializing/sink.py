@@ -22,7 +22,7 @@ from headwater.online.base import Capabilities, OnlineStore, PutOutcome
 from headwater.online.meta import greatest_key, run_ends, token_key
 from headwater.online.rows.encoder import VersionRows
 from headwater.planning.layout import RowLayout
-from headwater.planning.resolve import ResolvedKey, ResolvedView
+from headwater.planning.resolved import ResolvedKey, ResolvedView
 
 ROWS = 65_536
 """Rows that are put at once."""

@@ -26,7 +26,7 @@ from headwater.online.rows.codec import (
     without_tombstone,
 )
 from headwater.online.rows.encoder import RowEncoder
-from headwater.planning.resolve import ResolvedView
+from headwater.planning.resolved import ResolvedView
 from headwater.planning.watermark import Watermark
 
 

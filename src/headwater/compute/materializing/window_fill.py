@@ -11,7 +11,8 @@ from headwater.compute.windows.driving import fill_records
 from headwater.definitions.sources import PushSource
 from headwater.errors import StoreError
 from headwater.online.rows.windows.void import void_entries, void_rows
-from headwater.planning.resolve import ResolvedView, whole_view
+from headwater.planning.resolve import whole_view
+from headwater.planning.resolved import ResolvedView
 
 
 def fill_empty(context: StoreContext) -> int:

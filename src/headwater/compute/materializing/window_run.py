@@ -29,7 +29,7 @@ from headwater.offline.base import ChangeCounts, ChangesRequest, lost_files
 from headwater.online.meta import read_watermarks, token_key
 from headwater.online.rows.windows.record import FillRecord
 from headwater.planning.files import lost_rows_warning
-from headwater.planning.resolve import ResolvedView
+from headwater.planning.resolved import ResolvedView
 from headwater.planning.watermark import Watermark
 
 _ATTEMPTS = 3

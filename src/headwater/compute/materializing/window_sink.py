@@ -43,7 +43,7 @@ from headwater.online.base import Change, OnlineStore
 from headwater.online.meta import greatest_key, run_ends, token_key
 from headwater.online.rows.windows.codec import encode_row
 from headwater.online.rows.windows.row import WindowRow
-from headwater.planning.resolve import ResolvedView
+from headwater.planning.resolved import ResolvedView
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

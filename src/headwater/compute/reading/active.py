@@ -8,7 +8,7 @@ from headwater.errors import (
     ChangeRefused,
 )
 from headwater.planning.catching_up import RETIRED_ROWS, unreadable, view_behind
-from headwater.planning.resolve import ResolvedFunction, ResolvedRequest, ResolvedView
+from headwater.planning.resolved import ResolvedFunction, ResolvedRequest, ResolvedView
 from headwater.planning.snapshot import RegistrySnapshot
 
 

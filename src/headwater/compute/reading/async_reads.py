@@ -19,7 +19,7 @@ from headwater.online.powers import UNREAD, Asynchronous, AsyncReads, LeveledRea
 from headwater.online.reading.result import OnlineResult
 from headwater.online.reading.staleness import StaleRows, stale_rows
 from headwater.online.session import Session
-from headwater.planning.resolve import ResolvedView
+from headwater.planning.resolved import ResolvedView
 from headwater.types import ConsistencyLevel, DType, StalePolicy
 
 

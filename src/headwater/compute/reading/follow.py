@@ -8,16 +8,8 @@ from typing import Any
 from headwater.definitions.model import Model
 from headwater.errors import HeadwaterError
 from headwater.planning.references import parse_reference
-from headwater.planning.resolve import (
-    ComputedColumn,
-    OutputColumn,
-    ResolvedFunction,
-    ResolvedRequest,
-    ResolvedView,
-    resolve,
-    whole_view,
-    with_features,
-)
+from headwater.planning.resolve import resolve, whole_view, with_features
+from headwater.planning.resolved import ComputedColumn, OutputColumn, ResolvedFunction, ResolvedRequest, ResolvedView
 from headwater.planning.service_reads import same_columns
 from headwater.planning.snapshot import RegistrySnapshot, ViewRecord, ViewVersion
 from headwater.values import Value

@@ -32,7 +32,8 @@ from headwater.online.reading.reader import AHEAD, ANY_TIME, KeyPlan, OnlineRead
 from headwater.online.reading.result import OnlineResult
 from headwater.online.session import Session
 from headwater.planning.catching_up import RETIRED_ROWS
-from headwater.planning.resolve import ResolvedRequest, resolve
+from headwater.planning.resolve import resolve
+from headwater.planning.resolved import ResolvedRequest
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.registry.reader import REFRESH
 from headwater.types import ConsistencyLevel, DType, StalePolicy

@@ -22,7 +22,8 @@ from headwater.online.reading.staleness import StaleRows
 from headwater.online.rows.encoder import RowEncoder
 from headwater.online.rows.keys import digested
 from headwater.online.rows.newest import newest_event
-from headwater.planning.resolve import ResolvedView, whole_view
+from headwater.planning.resolve import whole_view
+from headwater.planning.resolved import ResolvedView
 
 _FAILED_REST = 5_000_000
 """Microseconds for which reads do not ask again for what failed: the source may be down."""

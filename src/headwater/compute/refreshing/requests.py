@@ -17,7 +17,7 @@ from headwater.errors import HeadwaterError
 from headwater.online.hints import Hint
 from headwater.online.reading.reader import KeyPlan
 from headwater.online.reading.staleness import StaleRows, stale_rows
-from headwater.planning.resolve import ResolvedView
+from headwater.planning.resolved import ResolvedView
 
 READS = 256
 """How many reads may wait to be looked at: those that come while it is full are not."""

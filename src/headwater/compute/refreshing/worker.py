@@ -18,7 +18,8 @@ from headwater.compute.writing.erase import erase_purged, remove_retired
 from headwater.errors import HeadwaterError, brief
 from headwater.online.hints import Claim, Outcome, OutcomeKind
 from headwater.online.rows.encoder import RowEncoder
-from headwater.planning.resolve import ResolvedView, whole_view
+from headwater.planning.resolve import whole_view
+from headwater.planning.resolved import ResolvedView
 
 BATCH = 1_000
 """Keys of one view that one recomputation takes at most."""

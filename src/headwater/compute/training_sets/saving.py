@@ -36,7 +36,7 @@ from headwater.offline.training_sets.manifest import (
     SavedView,
 )
 from headwater.offline.training_sets.writing import RowsWriter
-from headwater.planning.resolve import ComputedColumn, OutputColumn, ResolvedFunction, ResolvedRequest, ResolvedView
+from headwater.planning.resolved import ComputedColumn, OutputColumn, ResolvedFunction, ResolvedRequest, ResolvedView
 from headwater.planning.service_columns import service_version
 from headwater.planning.snapshot import PinnedSelection
 from headwater.types import leaf_dtype

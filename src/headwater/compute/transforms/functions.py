@@ -14,7 +14,7 @@ from headwater.compute.transforms import modes
 from headwater.compute.transforms.compiled import compiled, file_name
 from headwater.errors import OnDemandError, brief, raised
 from headwater.online.reading.array_rows import null_mask, python_column
-from headwater.planning.resolve import ResolvedFunction
+from headwater.planning.resolved import ResolvedFunction
 
 _CALLS: Mapping[str, Callable[..., list[pa.Array]]] = {
     "numpy": modes.call_numpy,

@@ -18,7 +18,7 @@ from headwater.offline.base import HistoryRequest, HistoryRun
 from headwater.offline.join.result import Joins
 from headwater.online.reading.array_rows import null_mask
 from headwater.planning.request_values import check_complete, column_of
-from headwater.planning.resolve import FULL_NAMES, ComputedColumn, ResolvedRequest
+from headwater.planning.resolved import FULL_NAMES, ComputedColumn, ResolvedRequest
 from headwater.types import STATUSES, Status
 
 _UTC = pa.timestamp("us", tz="UTC")

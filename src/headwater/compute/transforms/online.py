@@ -21,7 +21,7 @@ from headwater.online.reading.view_read import (
     ViewAnswered,
 )
 from headwater.planning.request_values import check_complete, check_names, request_columns
-from headwater.planning.resolve import ComputedColumn, ResolvedFunction, ResolvedRequest
+from headwater.planning.resolved import ComputedColumn, ResolvedFunction, ResolvedRequest
 from headwater.types import STATUSES, DType, Status
 
 _CODE = {status: code for code, status in enumerate(STATUSES)}

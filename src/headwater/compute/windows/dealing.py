@@ -13,7 +13,7 @@ from headwater.compute.windows.large_keys import LargeKey
 from headwater.compute.windows.statements import ARRIVAL, CREATED, EVENT, EVENT_ID, ORIGIN, POSITION
 from headwater.offline.windows.dealt import Dealt, groups_of_parts
 from headwater.offline.windows.key_numbers import parts_of_keys
-from headwater.planning.resolve import ResolvedView
+from headwater.planning.resolved import ResolvedView
 from headwater.planning.windows.event_ids import event_digests
 from headwater.planning.windows.events import event_columns
 

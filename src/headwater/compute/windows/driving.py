@@ -29,7 +29,7 @@ from headwater.online.rows.windows.codec import encode_row
 from headwater.online.rows.windows.parts import part_record
 from headwater.online.rows.windows.record import FillRecord, decode_record, encode_record
 from headwater.online.rows.windows.row import WindowRow
-from headwater.planning.resolve import ResolvedView
+from headwater.planning.resolved import ResolvedView
 from headwater.planning.watermark import Watermark
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from headwater.offline.base import POSITION, THROUGH, EventsRequest, SourceScope
 from headwater.offline.log.parts import between_positions
 from headwater.online.rows.windows.record import FillRecord, SourceThrough
 from headwater.online.rows.windows.row import WindowRow
-from headwater.planning.resolve import ResolvedView
+from headwater.planning.resolved import ResolvedView
 from headwater.scratch import TempFolder
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from headwater.definitions.transforms import TransformSource
 from headwater.offline.base import SourceScope
 from headwater.online.rows.windows.record import FillRecord, SourceThrough
 from headwater.planning.files import FileChanges, FileIdentity, compare_files, moved_files
-from headwater.planning.resolve import ResolvedView
+from headwater.planning.resolved import ResolvedView
 
 
 class SourceListing:

@@ -13,7 +13,7 @@ from headwater.deferred import deferred
 from headwater.forks import lazy
 from headwater.online.rows.encoder import RowEncoder
 from headwater.online.rows.keys import LONGEST, digested
-from headwater.planning.resolve import ResolvedView
+from headwater.planning.resolved import ResolvedView
 from headwater.planning.windows.events import WindowEvent, event_columns
 from headwater.planning.windows.layout import WindowLayout
 from headwater.planning.windows.values import stored_values

@@ -26,7 +26,8 @@ from headwater.online.rows.codec import header, is_window_row
 from headwater.online.rows.encoder import RowEncoder
 from headwater.online.rows.windows.codec import row_facts
 from headwater.online.session import Session
-from headwater.planning.resolve import ResolvedView, whole_view
+from headwater.planning.resolve import whole_view
+from headwater.planning.resolved import ResolvedView
 from headwater.planning.service_reads import readers
 from headwater.planning.snapshot import RegistrySnapshot, ViewVersion
 

@@ -30,7 +30,8 @@ from headwater.online.powers import Erasing
 from headwater.online.rows.codec import header
 from headwater.online.rows.encoder import RowEncoder
 from headwater.planning.catching_up import RETIRED_ROWS
-from headwater.planning.resolve import ResolvedView, whole_view
+from headwater.planning.resolve import whole_view
+from headwater.planning.resolved import ResolvedView
 from headwater.planning.row_reading import RowVersion
 from headwater.planning.snapshot import ViewRecord, ViewVersion
 

@@ -13,7 +13,7 @@ from headwater.offline.base import Tombstone
 from headwater.online.meta import greatest_key
 from headwater.online.rows.windows.codec import row_facts
 from headwater.online.rows.windows.row import NEVER
-from headwater.planning.resolve import ResolvedView
+from headwater.planning.resolved import ResolvedView
 
 
 def purge_window_rows(

@@ -9,7 +9,7 @@ from headwater.compute.context import StoreContext
 from headwater.compute.writing.too_large import too_large
 from headwater.online.base import HighWater, OnlineStore, PutOutcome, Row
 from headwater.online.meta import greatest_key
-from headwater.planning.resolve import ResolvedView
+from headwater.planning.resolved import ResolvedView
 
 NEVER_EXPIRES = 10_000_000_000
 """Seconds (three centuries) from which on a row is put without an expiry."""

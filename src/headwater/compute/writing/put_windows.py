@@ -17,7 +17,7 @@ from headwater.compute.windows.putting import PutReport, put
 from headwater.compute.windows.requests import Batch
 from headwater.compute.windows.statements import ARRIVAL, CREATED, EVENT
 from headwater.offline.log.deleting import Deleted
-from headwater.planning.resolve import ResolvedView
+from headwater.planning.resolved import ResolvedView
 
 
 @dataclass(frozen=True)

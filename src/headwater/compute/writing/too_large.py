@@ -9,7 +9,7 @@ from headwater.online.base import OnlineStore, PutOutcome, Row
 from headwater.online.rows.codec import fixed_end
 from headwater.online.rows.encoder import VersionRows
 from headwater.planning.layout import RowLayout
-from headwater.planning.resolve import ResolvedKey
+from headwater.planning.resolved import ResolvedKey
 
 NAMED = 20
 """How many such rows a run names at most; it counts all."""

@@ -23,7 +23,7 @@ from headwater.offline.join.relations import Tree, ViewRelations, column, is_not
 from headwater.offline.join.workspace import Each, Workspace, created
 from headwater.offline.sink import COUNTS, PutCounts, Puts, Shape, Sink, counts_of
 from headwater.planning.buckets import Bucket
-from headwater.planning.resolve import ResolvedView
+from headwater.planning.resolved import ResolvedView
 
 _ROWS = 65_536
 

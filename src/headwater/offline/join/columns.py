@@ -17,7 +17,7 @@ from headwater.errors import StoreError
 from headwater.offline.base import HistoryRequest
 from headwater.offline.join.relations import BIGINT, Tree, column, number
 from headwater.offline.words import Words
-from headwater.planning.resolve import OutputColumn, ResolvedView
+from headwater.planning.resolved import OutputColumn, ResolvedView
 from headwater.types import STATUSES, Status
 
 _UTC = pa.timestamp("us", tz="UTC")

@@ -11,7 +11,7 @@ from sqlglot import exp
 from headwater.errors import SourceError
 from headwater.offline.base import POSITION, THROUGH, LogSlice
 from headwater.offline.join.relations import ViewRelations, column
-from headwater.planning.resolve import ResolvedView
+from headwater.planning.resolved import ResolvedView
 from headwater.planning.tables import match_key
 from headwater.types import DType
 

@@ -41,7 +41,7 @@ from headwater.offline.join.workspace import CANCELLED, Workspace, row_ids
 from headwater.offline.join.written import ViewAnswer, whole_answer
 from headwater.offline.result_folder import ResultFolder, result_folder
 from headwater.planning.files import FileIdentity, moved_files
-from headwater.planning.resolve import FULL_NAMES
+from headwater.planning.resolved import FULL_NAMES
 from headwater.types import DType
 
 _FAR = 2**62

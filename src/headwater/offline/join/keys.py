@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from headwater.errors import EntityKeyError
-from headwater.planning.resolve import ResolvedKey
+from headwater.planning.resolved import ResolvedKey
 from headwater.planning.tables import match_key
 
 

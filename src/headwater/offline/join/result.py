@@ -21,7 +21,7 @@ from headwater.offline.base import HistoryRequest, HistoryRun, lost_files
 from headwater.offline.result_folder import is_url, local_target
 from headwater.planning.data_kinds import is_pandas, is_polars
 from headwater.planning.frames import to_pandas, to_polars, with_zones
-from headwater.planning.resolve import ResolvedRequest
+from headwater.planning.resolved import ResolvedRequest
 from headwater.planning.shown import short_form
 from headwater.planning.value_checks import left_out, python_values
 from headwater.scratch import whole_file

@@ -15,7 +15,7 @@ from headwater.offline.join.relations import Tree, column, number
 from headwater.offline.join.workspace import Workspace
 from headwater.offline.words import Words
 from headwater.planning.buckets import Bucket, members
-from headwater.planning.resolve import ResolvedView
+from headwater.planning.resolved import ResolvedView
 from headwater.types import DType, Int64
 
 

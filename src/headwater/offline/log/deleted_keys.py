@@ -16,7 +16,7 @@ from headwater.offline.log.left_out import readable_key, unreadable_values
 from headwater.offline.log.tables import deletes
 from headwater.offline.log.tombstones import greatest, hides_before
 from headwater.offline.log.write_buffer import Shapes
-from headwater.planning.resolve import LogKeys
+from headwater.planning.resolved import LogKeys
 
 KeyNames = Sequence[str] | LogKeys
 """The join keys by which a view's deletes are wanted: their names, or also their types and other names."""

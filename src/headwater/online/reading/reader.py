@@ -30,7 +30,7 @@ from headwater.online.rows.decoded import DecodedRows, verified
 from headwater.online.rows.keys import LONGEST, NAMESPACE_SIZE, KeySpace, digested, namespace
 from headwater.online.rows.row_format import row_format
 from headwater.online.rows.values import python_default
-from headwater.planning.resolve import ResolvedRequest, ResolvedView
+from headwater.planning.resolved import ResolvedRequest, ResolvedView
 from headwater.types import DType, StalePolicy, is_utf8
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from headwater.online.rows.codec import encode_batch, with_key
 from headwater.online.rows.keys import LONGEST, KeySpace, digested, key_table, namespace
 from headwater.planning.layout import RowLayout
-from headwater.planning.resolve import ResolvedKey, ResolvedView
+from headwater.planning.resolved import ResolvedKey, ResolvedView
 
 
 class VersionRows:

@@ -26,7 +26,8 @@ from headwater.online.rows.codec import header, replaced
 from headwater.online.rows.encoder import RowEncoder
 from headwater.online.stores.lmdb.store import LMDBOnlineStore
 from headwater.online.stores.memory.store import MemoryOnlineStore
-from headwater.planning.resolve import ResolvedView, whole_view
+from headwater.planning.resolve import whole_view
+from headwater.planning.resolved import ResolvedView
 from headwater.planning.watermark import Watermark
 from tests.unit.compute.conftest import AIRPORT, T0, Bench, row, weather
 

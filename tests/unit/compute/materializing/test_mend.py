@@ -22,7 +22,8 @@ from headwater.errors import ConsistencyLost
 from headwater.offline.log import tables as log_tables
 from headwater.online.rows.encoder import RowEncoder
 from headwater.online.stores.memory.store import MemoryOnlineStore
-from headwater.planning.resolve import ResolvedView, whole_view
+from headwater.planning.resolve import whole_view
+from headwater.planning.resolved import ResolvedView
 from headwater.testing import SCALE
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)

@@ -21,7 +21,8 @@ from headwater.offline.sink import COUNTS, Executors, PutCounts, Puts, Shape, co
 from headwater.online.meta import pack_run_ends, run_ends, token_key
 from headwater.online.stores.lmdb.store import LMDBOnlineStore
 from headwater.online.stores.redis.store import RedisOnlineStore
-from headwater.planning.resolve import ResolvedView, whole_view
+from headwater.planning.resolve import whole_view
+from headwater.planning.resolved import ResolvedView
 from tests.executors import ExecutorEngine
 
 NOW = datetime(2024, 3, 10, 12, tzinfo=UTC)

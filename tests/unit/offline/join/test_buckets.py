@@ -20,7 +20,7 @@ from headwater.offline.join.buckets import in_bucket
 from headwater.offline.join.keys import key_columns
 from headwater.offline.join.relations import column
 from headwater.planning.buckets import Bucket, members
-from headwater.planning.resolve import ResolvedKey
+from headwater.planning.resolved import ResolvedKey
 from headwater.testing import rounds
 
 NOON = datetime(2024, 3, 10, 12, tzinfo=UTC)

@@ -19,7 +19,7 @@ from headwater.offline.files.footers import greatest, read_footers
 from headwater.offline.fitting import misfit
 from headwater.offline.join.deletes import delete_rows
 from headwater.offline.join.relations import ViewRelations
-from headwater.planning.resolve import ResolvedView
+from headwater.planning.resolved import ResolvedView
 from headwater.planning.row_reading import RowVersion
 from headwater.types import Date
 

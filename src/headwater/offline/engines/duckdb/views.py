@@ -35,7 +35,7 @@ from headwater.offline.index.folder import IndexRules, KeptIndexes, RowIndexes
 from headwater.offline.join.pit import hidden_rows
 from headwater.offline.join.relations import Relation, Tree, ViewRelations, column, key_form, number
 from headwater.planning.local_time import LocalTimes
-from headwater.planning.resolve import ResolvedView
+from headwater.planning.resolved import ResolvedView
 from headwater.planning.row_reading import created_columns
 from headwater.types import Date, DType, Int64, String
 

@@ -7,7 +7,7 @@ from itertools import islice
 from headwater.online.base import OnlineStore
 from headwater.online.meta import fill_record_key, watermark_key, window_run_key
 from headwater.online.rows.encoder import RowEncoder
-from headwater.planning.resolve import ResolvedView
+from headwater.planning.resolved import ResolvedView
 
 _CHUNK = 1_000
 
