@@ -9,13 +9,13 @@ from headwater.definitions.on_demand import OnDemandFeatureView
 from headwater.definitions.view import FeatureView
 from headwater.planning.resolve import resolve, whole_view
 from headwater.planning.resolved import ResolvedRequest
+from headwater.planning.selections import PinnedSelection
 from headwater.planning.service_reads import selections_read
 from headwater.planning.snapshot import (
     AnyViewRecord,
     ModelVersion,
     OnDemandRecord,
     OnDemandVersion,
-    PinnedSelection,
     RegistrySnapshot,
     ServiceVersion,
     ViewRecord,

@@ -15,7 +15,8 @@ from headwater.planning.numbering import choose
 from headwater.planning.on_demand_meaning import argument_names, function_meaning, inputs_meaning
 from headwater.planning.pins import on_demand_version
 from headwater.planning.resolve import resolve
-from headwater.planning.snapshot import Kind, OnDemandVersion, PinnedSelection
+from headwater.planning.selections import PinnedSelection
+from headwater.planning.snapshot import Kind, OnDemandVersion
 from headwater.planning.stages import Action, Stage
 
 _IN_PLACE = ("owner", "description", "tags")
@@ -76,7 +77,7 @@ def _input_words(item: RequestField | PinnedSelection) -> str:
 
 def on_demand_difference(old: OnDemandVersion, new: OnDemandVersion) -> Difference:
     """What a version fixes and these two differ in: minor where features are only added, else major."""
-    altered = [*_function_lines(function_meaning(old), function_meaning(new)), *_input_lines(old, new)]
+    altered = [*_function_lines(function_meaning(old.view), function_meaning(new.view)), *_input_lines(old, new)]
     added = []
     before, after = old.view.features_by_name, new.view.features_by_name
     for name in [*before, *(name for name in after if name not in before)]:
@@ -106,7 +107,7 @@ def _function_lines(before: dict[str, Any], after: dict[str, Any]) -> Iterator[s
 
 
 def _input_lines(old: OnDemandVersion, new: OnDemandVersion) -> Iterator[str]:
-    before, after = inputs_meaning(old), inputs_meaning(new)
+    before, after = inputs_meaning(old.inputs, old.upstream), inputs_meaning(new.inputs, new.upstream)
     olds, news = _made_from(old), _made_from(new)
     for name in [*before, *(name for name in after if name not in before)]:
         if name not in after:

@@ -13,6 +13,7 @@ from headwater.planning.numbering import base_of, choose
 from headwater.planning.pins import pin
 from headwater.planning.references import parse_reference
 from headwater.planning.resolve import resolve
+from headwater.planning.selections import PinnedSelection
 from headwater.planning.service_columns import (
     Column,
     as_long_as,
@@ -24,14 +25,7 @@ from headwater.planning.service_columns import (
     text_of,
 )
 from headwater.planning.service_reads import columns_by_version, same_columns, takes_the_rows_of, version_read
-from headwater.planning.snapshot import (
-    AnyViewRecord,
-    AnyViewVersion,
-    PinnedSelection,
-    RegistrySnapshot,
-    ServiceRecord,
-    ServiceVersion,
-)
+from headwater.planning.snapshot import AnyViewRecord, AnyViewVersion, RegistrySnapshot, ServiceRecord, ServiceVersion
 from headwater.planning.stages import Action, Kind, Stage
 
 Runs = Sequence[tuple[Column, ...]]

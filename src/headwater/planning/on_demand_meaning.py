@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from headwater.definitions.fingerprint import digest
-from headwater.definitions.on_demand import RequestField
-from headwater.planning.snapshot import OnDemandVersion, PinnedSelection
+from headwater.definitions.on_demand import OnDemandFeatureView, RequestField
+from headwater.planning.selections import PinnedSelection, Upstream
 from headwater.types import DType
+
+Inputs = Iterable[RequestField | PinnedSelection]
+"""Of an on-demand view: request fields, and features of the versions that it was made from (`upstream`), in order."""
 
 
 def argument_names(selection: PinnedSelection) -> Iterator[tuple[str, str]]:
@@ -22,34 +25,33 @@ def argument_name(name: str, alias: str | None, renames: Mapping[str, str]) -> s
     return renames.get(name) or (f"{alias}__{name}" if alias else name)
 
 
-def arguments(version: OnDemandVersion) -> Mapping[str, DType]:
+def arguments(inputs: Inputs, upstream: Upstream) -> Mapping[str, DType]:
     """What a function is given: name → dtype, in the order of the inputs."""
     found: dict[str, DType] = {}
-    for item in version.inputs:
+    for item in inputs:
         if isinstance(item, RequestField):
             found[item.name] = item.dtype
         else:
-            view = version.upstream[item.view, item.version].view
+            view = upstream[item.view, item.version].view
             found |= {argument: view.feature(name).dtype for name, argument in argument_names(item)}
     return found
 
 
-def inputs_meaning(version: OnDemandVersion) -> dict[str, Any]:
+def inputs_meaning(inputs: Inputs, upstream: Upstream) -> dict[str, Any]:
     """Argument → what makes its values."""
     found: dict[str, Any] = {}
-    for item in version.inputs:
+    for item in inputs:
         if isinstance(item, RequestField):
             found[item.name] = ["request", str(item.dtype)]
             continue
-        prints = version.upstream[item.view, item.version].column_fingerprints
+        prints = upstream[item.view, item.version].column_fingerprints
         keys = sorted(item.join_key_map.items())
         found |= {argument: [item.view, name, prints[name], keys] for name, argument in argument_names(item)}
     return found
 
 
-def function_meaning(version: OnDemandVersion) -> dict[str, Any]:
+def function_meaning(view: OnDemandFeatureView) -> dict[str, Any]:
     """What of a function makes its values."""
-    view = version.view
     return {
         "function": view.source,
         "imports": list(view.imports),
@@ -59,13 +61,13 @@ def function_meaning(version: OnDemandVersion) -> dict[str, Any]:
     }
 
 
-def fingerprint(version: OnDemandVersion) -> str:
+def fingerprint(view: OnDemandFeatureView, inputs: Inputs, upstream: Upstream) -> str:
     """The name of a version's meaning."""
-    outputs = {feature.name: str(feature.dtype) for feature in version.view.feature_list}
-    return digest([function_meaning(version), inputs_meaning(version), outputs])
+    outputs = {feature.name: str(feature.dtype) for feature in view.feature_list}
+    return digest([function_meaning(view), inputs_meaning(inputs, upstream), outputs])
 
 
-def column_fingerprints(version: OnDemandVersion) -> Mapping[str, str]:
+def column_fingerprints(view: OnDemandFeatureView, inputs: Inputs, upstream: Upstream) -> Mapping[str, str]:
     """Feature → the name of what makes its values: the whole function and all of its inputs, other features aside."""
-    made = digest([function_meaning(version), inputs_meaning(version)])
-    return {feature.name: digest([made, feature.name, str(feature.dtype)]) for feature in version.view.feature_list}
+    made = digest([function_meaning(view), inputs_meaning(inputs, upstream)])
+    return {feature.name: digest([made, feature.name, str(feature.dtype)]) for feature in view.feature_list}

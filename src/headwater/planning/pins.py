@@ -12,11 +12,11 @@ from headwater.definitions.service import FeatureService
 from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.errors import FeatureNotFound, UsageError, VersionNotFound, brief, nearest
 from headwater.planning.references import Reference, parse_reference
+from headwater.planning.selections import PinnedSelection
 from headwater.planning.snapshot import (
     AnyViewRecord,
     AnyViewVersion,
     OnDemandVersion,
-    PinnedSelection,
     RegistrySnapshot,
     ServiceVersion,
     ViewVersion,

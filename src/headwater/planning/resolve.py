@@ -14,8 +14,9 @@ from headwater.planning.key_forms import key_form, other_names
 from headwater.planning.pins import is_on_demand, pin
 from headwater.planning.references import parse_reference
 from headwater.planning.resolved import FULL_NAMES, OutputColumn, ResolvedKey, ResolvedRequest, ResolvedView
+from headwater.planning.selections import PinnedSelection
 from headwater.planning.service_columns import service_version
-from headwater.planning.snapshot import PinnedSelection, RegistrySnapshot, ViewRecord, ViewVersion
+from headwater.planning.snapshot import RegistrySnapshot, ViewRecord, ViewVersion
 from headwater.types import DType
 
 if TYPE_CHECKING:

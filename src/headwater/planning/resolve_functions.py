@@ -19,7 +19,8 @@ from headwater.planning.resolved import (
     ResolvedRequest,
     ResolvedView,
 )
-from headwater.planning.snapshot import OnDemandVersion, PinnedSelection, RegistrySnapshot, ViewVersion
+from headwater.planning.selections import PinnedSelection
+from headwater.planning.snapshot import OnDemandVersion, RegistrySnapshot, ViewVersion
 from headwater.types import DType
 
 _HIDDEN = "__input_"

@@ -12,7 +12,8 @@ from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.errors import NotFound, UsageError, VersionNotFound
 from headwater.planning.pins import is_on_demand, pin
 from headwater.planning.references import Reference, parse_reference
-from headwater.planning.snapshot import PinnedSelection, RegistrySnapshot, ServiceVersion
+from headwater.planning.selections import PinnedSelection
+from headwater.planning.snapshot import RegistrySnapshot, ServiceVersion
 from headwater.values import PartlyCompared
 
 

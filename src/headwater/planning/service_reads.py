@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from headwater.planning.selections import PinnedSelection
 from headwater.planning.snapshot import (
     AnyRecord,
     AnyVersion,
@@ -16,7 +17,6 @@ from headwater.planning.snapshot import (
     AnyViewVersion,
     OnDemandRecord,
     OnDemandVersion,
-    PinnedSelection,
     RegistrySnapshot,
     ServiceRecord,
     ViewRecord,

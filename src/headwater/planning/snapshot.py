@@ -22,15 +22,8 @@ from headwater.errors import (
 )
 from headwater.forks import lazy
 from headwater.planning.key_forms import KeyForm, key_form
-from headwater.planning.versions import (
-    OnDemandVersion,
-    PinnedSelection,
-    Reads,
-    ServiceVersion,
-    Upstream,
-    ViewVersion,
-    version_key,
-)
+from headwater.planning.selections import PinnedSelection, Upstream
+from headwater.planning.versions import OnDemandVersion, ServiceVersion, ViewVersion, version_key
 from headwater.values import Value
 
 __all__ = [
@@ -42,12 +35,9 @@ __all__ = [
     "ModelVersion",
     "OnDemandRecord",
     "OnDemandVersion",
-    "PinnedSelection",
-    "Reads",
     "RegistrySnapshot",
     "ServiceRecord",
     "ServiceVersion",
-    "Upstream",
     "ViewRecord",
     "ViewVersion",
     "version_key",

@@ -8,7 +8,8 @@ from typing import Any
 from headwater.definitions.on_demand import OnDemandFeatureView, RequestField
 from headwater.definitions.serialize import PLACE, feature_from_dict, feature_to_dict
 from headwater.errors import FormatError
-from headwater.planning.snapshot import OnDemandVersion, PinnedSelection
+from headwater.planning.selections import PinnedSelection
+from headwater.planning.snapshot import OnDemandVersion
 from headwater.registry.selections import selection_from_dict, selection_to_dict
 from headwater.types import DType
 

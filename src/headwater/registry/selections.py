@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from headwater.planning.snapshot import PinnedSelection
+from headwater.planning.selections import PinnedSelection
 
 
 def selection_to_dict(selection: PinnedSelection) -> dict[str, Any]:

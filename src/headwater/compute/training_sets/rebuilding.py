@@ -23,7 +23,8 @@ from headwater.offline.training_sets.key_names import keys_of
 from headwater.offline.training_sets.manifest import SavedFunction, SavedView
 from headwater.offline.training_sets.rows import BATCH, TrainingRows
 from headwater.offline.training_sets.writing import explained
-from headwater.planning.snapshot import PinnedSelection, RegistrySnapshot
+from headwater.planning.selections import PinnedSelection
+from headwater.planning.snapshot import RegistrySnapshot
 from headwater.planning.value_checks import python_values
 from headwater.scratch import TempFolder
 

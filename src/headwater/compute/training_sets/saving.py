@@ -37,8 +37,8 @@ from headwater.offline.training_sets.manifest import (
 )
 from headwater.offline.training_sets.writing import RowsWriter
 from headwater.planning.resolved import ComputedColumn, OutputColumn, ResolvedFunction, ResolvedRequest, ResolvedView
+from headwater.planning.selections import PinnedSelection
 from headwater.planning.service_columns import service_version
-from headwater.planning.snapshot import PinnedSelection
 from headwater.types import leaf_dtype
 
 ROWS = 122_880

@@ -11,7 +11,7 @@ import msgspec
 
 from headwater.deferred import deferred_pattern
 from headwater.errors import FormatError, brief, listing
-from headwater.planning.snapshot import PinnedSelection
+from headwater.planning.selections import PinnedSelection
 from headwater.values import Value
 
 FORMAT = 1
