@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlglot import exp
 
-from headwater.definitions.sources import Source
+from headwater.definitions.source import Source
 from headwater.offline.base import ChangeCounts, ChangesRequest, OfflineEngine
 from headwater.planning.watermark import Watermark
 from headwater.testing.cases import HistoryCase

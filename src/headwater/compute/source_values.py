@@ -7,10 +7,10 @@ from dataclasses import replace
 from datetime import datetime
 
 from headwater.definitions.fingerprint import fingerprint
-from headwater.definitions.sources import PushSource, Source, reads_text
+from headwater.definitions.source import Source
+from headwater.definitions.sources import PushSource, reads_text, view_tables
 from headwater.definitions.transforms import TransformSource
 from headwater.definitions.view import FeatureView
-from headwater.definitions.view_tables import view_tables
 from headwater.errors import DefinitionError
 from headwater.offline.base import OfflineEngine, ViewInput
 from headwater.planning.resolve import whole_view

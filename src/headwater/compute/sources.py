@@ -12,7 +12,8 @@ from headwater.deferred import deferred
 from headwater.definitions.entity import Entity
 from headwater.definitions.on_demand import OnDemandFeatureView
 from headwater.definitions.service import FeatureService
-from headwater.definitions.sources import PushSource, Source, SQLSource, TableSource
+from headwater.definitions.source import Source
+from headwater.definitions.sources import PushSource, SQLSource, TableSource, view_tables
 from headwater.definitions.transforms import TransformSource, tables_of
 from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.errors import DefinitionError, SourceError, UsageError, nearest
@@ -21,14 +22,13 @@ from headwater.planning.snapshot import ViewVersion
 
 if TYPE_CHECKING:
     from headwater.definitions import fingerprint as fingerprints
-    from headwater.definitions import source_checks, view_tables
+    from headwater.definitions import source_checks
     from headwater.offline.base import OfflineEngine
     from headwater.planning import tables
 else:
     fingerprints = deferred("headwater.definitions.fingerprint")
     tables = deferred("headwater.planning.tables")
     source_checks = deferred("headwater.definitions.source_checks")  # SQLGlot takes long to import
-    view_tables = deferred("headwater.definitions.view_tables")
 
 
 class BoundSources:
@@ -186,7 +186,7 @@ def with_parts(definitions: Iterable[Any]) -> list[Any]:
 def _parts(item: Any) -> Iterable[Any]:
     if isinstance(item, FeatureView):
         yield from (entity for entity in item.entities if isinstance(entity, Entity))
-        for table in view_tables.view_tables(item.source):
+        for table in view_tables(item.source):
             yield from _parts(table.view)
             yield table.view
     if isinstance(item, (FeatureService, OnDemandFeatureView)):

@@ -8,9 +8,10 @@ from typing import Any
 
 from headwater.compute.context import StoreContext
 from headwater.compute.transforms.compiled import compiled
-from headwater.definitions.sources import PushSource, Source, SQLSource
+from headwater.definitions.source import Source
+from headwater.definitions.sources import PushSource, SQLSource, view_tables
 from headwater.definitions.transforms import TransformSource
-from headwater.definitions.view_tables import ViewTable, view_tables
+from headwater.definitions.view_tables import ViewTable
 from headwater.errors import ConfigError
 from headwater.offline.base import LogPart, LogSlice, ViewInput
 from headwater.planning.resolve import whole_view

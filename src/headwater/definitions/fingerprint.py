@@ -14,15 +14,8 @@ from headwater.definitions.aggregation import Aggregation
 from headwater.definitions.conditions import ConditionError, canonical_condition
 from headwater.definitions.defaults import canonical, encode_value
 from headwater.definitions.feature import Feature
-from headwater.definitions.sources import (
-    TEXT_SOURCES,
-    CSVSource,
-    JSONSource,
-    PushSource,
-    Source,
-    SparkSource,
-    SQLSource,
-)
+from headwater.definitions.source import Source
+from headwater.definitions.sources import TEXT_SOURCES, CSVSource, JSONSource, PushSource, SparkSource, SQLSource
 from headwater.definitions.transforms import TransformSource
 from headwater.definitions.view import FeatureView
 from headwater.definitions.view_tables import ViewTable

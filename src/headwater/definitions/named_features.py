@@ -1,4 +1,4 @@
-"""What views and on-demand feature views have in common: a name, and features by their names."""
+"""What views and on-demand feature views have in common: a name, a version, and features by their names."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from headwater.definitions.feature import Feature
 from headwater.definitions.place import Placed
 from headwater.errors import FeatureNotFound, brief, listing, nearest
 from headwater.forks import lazy
+from headwater.types import DType
 
 
 class NamedFeatures(Placed, frozen=True):
@@ -16,6 +17,16 @@ class NamedFeatures(Placed, frozen=True):
 
     called: ClassVar[str] = "view"
     name: str
+
+    @property
+    def version(self) -> str | None:
+        """`major.minor.patch`; None: `apply` numbers the view."""
+        raise NotImplementedError
+
+    @property
+    def join_keys(self) -> Mapping[str, DType]:
+        """Name → dtype of every join key of its own."""
+        raise NotImplementedError
 
     @property
     def feature_list(self) -> tuple[Feature, ...]:
@@ -46,8 +57,7 @@ class NamedFeatures(Placed, frozen=True):
         """
         if name in self.features_by_name:
             return self.features_by_name[name]
-        number = getattr(self, "version", None)
-        version = f" ({number})" if number else ""
+        version = f" ({self.version})" if self.version else ""
         raise FeatureNotFound(
             f"{brief(f'{self.name}:{name}')}: {self.called} {self.name!r}{version} has {listing(self.feature_names)}"
             f"{nearest(name, self.feature_names)}"

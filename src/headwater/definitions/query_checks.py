@@ -12,7 +12,8 @@ from headwater.definitions.query_determinism import changing_faults, order_fault
 from headwater.definitions.query_known import QueryReading
 from headwater.definitions.query_places import place_of
 from headwater.definitions.query_scopes import Fault, Rows, Tree
-from headwater.definitions.sources import Source, SQLSource
+from headwater.definitions.source import Source
+from headwater.definitions.sources import SQLSource
 from headwater.definitions.view_tables import ViewTable
 
 Columns = Callable[[Source], tuple[str, ...] | None]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from headwater.definitions.on_demand import OnDemandFeatureView
+from headwater.definitions.sources import view_tables
 from headwater.definitions.view import FeatureView
-from headwater.definitions.view_tables import view_tables
 
 
 def names_read(definition: Any) -> tuple[str, ...]:

@@ -12,19 +12,20 @@ from headwater.definitions.aggregation import Aggregation
 from headwater.definitions.defaults import canonical, decode_value, encode_value
 from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
+from headwater.definitions.source import Source
 from headwater.definitions.sources import (
     CSVSource,
     JSONSource,
     ParquetSource,
     PushSource,
-    Source,
     SparkSource,
     SQLSource,
     TableSource,
+    view_tables,
 )
 from headwater.definitions.transforms import TransformSource, tables_of
 from headwater.definitions.view import FeatureView
-from headwater.definitions.view_tables import ViewTable, view_tables
+from headwater.definitions.view_tables import ViewTable
 from headwater.errors import FormatError
 from headwater.types import DType
 

@@ -26,13 +26,13 @@ from headwater.definitions.names import (
     same_but_case,
     twin,
 )
+from headwater.definitions.source import Source
 from headwater.definitions.sources import (
     LACKING,
     TEXT_SOURCES,
     CSVSource,
     ParquetSource,
     PushSource,
-    Source,
     SparkSource,
     SQLSource,
 )

@@ -1,77 +1,27 @@
-"""Sources: where a view's rows come from, and which columns hold their times."""
+"""The kinds of sources: files, queries, tables of Spark's and in memory, what `write` fills."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 from msgspec.structs import force_setattr
 
-from headwater.clock import parse_duration
 from headwater.deferred import deferred
 from headwater.definitions.csv_nulls import CSV_NULLS
-from headwater.definitions.definition import Definition
+from headwater.definitions.source import Source
+from headwater.definitions.view_tables import ViewTable, as_source
 from headwater.types import DType
-from headwater.urls import shown_location
 
 if TYPE_CHECKING:
-    from headwater.definitions import csv_format, view_tables
+    from headwater.definitions import csv_format
 else:
     csv_format = deferred("headwater.definitions.csv_format")
-    view_tables = deferred("headwater.definitions.view_tables")
 
 LACKING = b"headwater.lacking"
 """In the metadata of a column of a source: which files lack it (text)."""
-
-
-class Source(Definition, frozen=True, kw_only=True):
-    """The settings that every source has.
-
-    Attributes:
-        event_time: the column with the time at which a row became true; None: rows are always valid (a dimension
-            table).
-        created_time: the column with the time at which a row became known; None: event time + `delay`.
-        event_id: the column that identifies an event, if the source may contain an event more than once.
-        delay: how long after its event time a row becomes known, if no column says so: a duration such as `"10m"`, or
-            a timedelta.
-        timezone: the time zone of naive times and dates (`"Europe/Berlin"`, `"+02:00"`); None: UTC. For a table of a
-            query: the zone of its naive timestamps, which the query sees as instants; None: they stay naive and are
-            read in the query's zone.
-    """
-
-    kind: ClassVar[str] = ""
-
-    event_time: str | None = None
-    created_time: str | None = None
-    event_id: str | None = None
-    delay: timedelta | str = timedelta(0)
-    timezone: str | None = None
-
-    def __post_init__(self) -> None:
-        try:
-            force_setattr(self, "delay", parse_duration(self.delay))
-        except ValueError as bad:
-            force_setattr(self, "delay", timedelta(0))
-            force_setattr(self, "problems", (f"delay: {bad}",))
-
-    @property
-    def delay_time(self) -> timedelta:
-        """`delay` as a timedelta."""
-        assert isinstance(self.delay, timedelta)
-        return self.delay
-
-    @property
-    def location(self) -> str:
-        """Where the data is, as it was given; empty where the source has no location."""
-        return ""
-
-    @property
-    def shown_location(self) -> str:
-        """`location` for people, without credentials."""
-        return shown_location(self.location)
 
 
 class _Files(Source, frozen=True):
@@ -201,7 +151,7 @@ class SQLSource(_Query, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         if isinstance(self.tables, Mapping) and any(not isinstance(t, Source) for t in self.tables.values()):
-            tables = {name: view_tables.as_source(table) for name, table in self.tables.items()}
+            tables = {name: as_source(table) for name, table in self.tables.items()}
             force_setattr(self, "tables", tables)
 
     def __hash__(self) -> int:
@@ -284,6 +234,15 @@ def at_new_location(source: Source, old: Source, new: Source) -> Source:
     if moves and isinstance(source, SparkSource) and isinstance(new, SparkSource):
         return replace(source, table=new.table, path=new.path)
     return source
+
+
+def view_tables(source: Any) -> Iterator[ViewTable]:
+    """The views that a source reads, by any of the queries in it."""
+    if isinstance(source, ViewTable):
+        yield source
+    elif isinstance(source, SQLSource) and isinstance(source.tables, Mapping):
+        for table in source.tables.values():
+            yield from view_tables(table)
 
 
 def reads_text(source: Source) -> bool:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from headwater.definitions.function_source import call_problems, parameters
 from headwater.definitions.names import is_text, of_those
-from headwater.definitions.sources import PushSource, Source
+from headwater.definitions.source import Source
+from headwater.definitions.sources import PushSource
 from headwater.definitions.transforms import TransformSource
 from headwater.definitions.view import FeatureView
 from headwater.definitions.view_tables import ViewTable

@@ -12,7 +12,8 @@ from msgspec.structs import force_setattr
 from headwater.clock import parse_duration
 from headwater.deferred import deferred
 from headwater.definitions.plain_function import OfFunction
-from headwater.definitions.sources import Source, SQLSource
+from headwater.definitions.source import Source
+from headwater.definitions.sources import SQLSource
 from headwater.types import DType
 
 function_source = deferred("headwater.definitions.function_source")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import force_setattr
@@ -16,14 +15,11 @@ from headwater.definitions.coerce import as_dict, as_tuple
 from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
 from headwater.definitions.named_features import NamedFeatures
-from headwater.definitions.sources import Source
+from headwater.definitions.source import Source
 from headwater.errors import FeatureNotFound, brief, listing, nearest
 from headwater.forks import lazy
 from headwater.types import DType
 from headwater.values import Value
-
-if TYPE_CHECKING:
-    from headwater.definitions.on_demand import OnDemandFeatureView
 
 _DURATIONS = ("ttl", "freshness_sla")
 
@@ -191,7 +187,7 @@ class FeatureSelection(Value, frozen=True):
         renames: feature → output column.
     """
 
-    view: FeatureView | OnDemandFeatureView
+    view: NamedFeatures
     names: tuple[str, ...] | None = None
     alias_name: str | None = None
     join_key_map: Mapping[str, str] = msgspec.field(default_factory=dict)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from headwater.definitions.feature import Feature
 from headwater.definitions.names import twin
-from headwater.definitions.sources import Source, SQLSource
+from headwater.definitions.source import Source
 from headwater.definitions.view import FeatureView
 from headwater.forks import lazy
 from headwater.types import DType, Timestamp
@@ -70,15 +70,6 @@ def as_source(table: Any) -> Any:
     if not isinstance(view, FeatureView):
         return table
     return ViewTable(view=view, event_time=EVENT_TIME, created_time=KNOWN_AT)
-
-
-def view_tables(source: Any) -> Iterator[ViewTable]:
-    """The views that a source reads, by any of the queries in it."""
-    if isinstance(source, ViewTable):
-        yield source
-    elif isinstance(source, SQLSource) and isinstance(source.tables, Mapping):
-        for table in source.tables.values():
-            yield from view_tables(table)
 
 
 def table_problems(table: ViewTable) -> Iterator[str]:

@@ -8,9 +8,9 @@ import pyarrow as pa
 
 from headwater.definitions.aggregation_checks import column_problems, view_problems
 from headwater.definitions.feature import Feature
-from headwater.definitions.sources import TEXT_SOURCES, PushSource, Source
+from headwater.definitions.source import Source
+from headwater.definitions.sources import TEXT_SOURCES, PushSource, view_tables
 from headwater.definitions.view import FeatureView
-from headwater.definitions.view_tables import view_tables
 from headwater.errors import nearest
 from headwater.types import DType
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 from sqlglot import exp
 
-from headwater.definitions.sources import Source
+from headwater.definitions.source import Source
 from headwater.offline.base import SourceScope
 from headwater.offline.join.relations import EngineTable, Tree
 from headwater.offline.join.workspace import Each, Powers

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol
 
 import pyarrow as pa
 
-from headwater.definitions.sources import Source
+from headwater.definitions.source import Source
 from headwater.errors import ConfigError, UsageError, nearest
 from headwater.forks import OfOneProcess
 from headwater.observer import Observer

@@ -13,7 +13,8 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from headwater.definitions.sources import PushSource, Source
+from headwater.definitions.source import Source
+from headwater.definitions.sources import PushSource
 from headwater.offline.backend import Backend
 from headwater.offline.base import (
     ChangeCounts,

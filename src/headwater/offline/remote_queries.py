@@ -8,7 +8,8 @@ from dataclasses import replace
 from sqlglot import exp
 
 from headwater.clock import MIN_MICROS
-from headwater.definitions.sources import PushSource, Source, SQLSource
+from headwater.definitions.source import Source
+from headwater.definitions.sources import PushSource, SQLSource
 from headwater.definitions.transforms import TransformSource
 from headwater.definitions.view_tables import EVENT_TIME, KNOWN_AT, ViewTable
 from headwater.errors import SourceError

@@ -10,7 +10,7 @@ import pyarrow as pa
 from sqlglot import exp
 
 from headwater.clock import MIN_MICROS, duration_micros
-from headwater.definitions.sources import Source
+from headwater.definitions.source import Source
 from headwater.errors import SourceError, listing, nearest
 from headwater.offline.backend import Backend
 from headwater.offline.base import SourceScope

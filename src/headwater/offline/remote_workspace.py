@@ -13,7 +13,8 @@ import pyarrow as pa
 from sqlglot import exp
 
 from headwater import forks
-from headwater.definitions.sources import ParquetSource, PushSource, Source, SQLSource
+from headwater.definitions.source import Source
+from headwater.definitions.sources import ParquetSource, PushSource, SQLSource
 from headwater.definitions.view_tables import ViewTable
 from headwater.errors import Cancelled, SourceError
 from headwater.offline.backend import Backend

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from headwater.clock import MIN_MICROS
-from headwater.definitions.sources import Source
+from headwater.definitions.source import Source
 from headwater.offline.log_slice import LogSlice
 from headwater.planning.buckets import Bucket
 from headwater.planning.resolved import OutputColumn, ResolvedView

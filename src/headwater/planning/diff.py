@@ -16,8 +16,9 @@ from headwater.definitions.on_demand import OnDemandFeatureView
 from headwater.definitions.query_checks import query_problems
 from headwater.definitions.reading import names_read
 from headwater.definitions.service import FeatureService
+from headwater.definitions.source import Source
 from headwater.definitions.source_checks import Read, Schemas
-from headwater.definitions.sources import Source, at_new_location
+from headwater.definitions.sources import at_new_location
 from headwater.definitions.text_source_checks import text_problems
 from headwater.definitions.validation import Findings, check
 from headwater.definitions.view import FeatureSelection, FeatureView

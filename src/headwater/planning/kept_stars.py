@@ -6,9 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from headwater.deferred import deferred
-from headwater.definitions.sources import Source, SQLSource
+from headwater.definitions.source import Source
+from headwater.definitions.sources import SQLSource, view_tables
 from headwater.definitions.view import FeatureView
-from headwater.definitions.view_tables import ViewTable, view_tables
+from headwater.definitions.view_tables import ViewTable
 from headwater.planning.snapshot import RegistrySnapshot
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ from dataclasses import replace
 
 import pyarrow as pa
 
+from headwater.definitions.source import Source
 from headwater.definitions.source_checks import Schemas
-from headwater.definitions.sources import CSVSource, Source, SQLSource
+from headwater.definitions.sources import CSVSource, SQLSource
 from headwater.definitions.view import FeatureView
 from headwater.errors import HeadwaterError
 from headwater.types import DType, String, fitting_dtype

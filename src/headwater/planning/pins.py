@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from headwater.clock import EPOCH
 from headwater.deferred import deferred
+from headwater.definitions.named_features import NamedFeatures
 from headwater.definitions.service import FeatureService
 from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.errors import FeatureNotFound, UsageError, VersionNotFound, brief, nearest
@@ -123,17 +124,16 @@ def on_demand_version(
     return OnDemandVersion(kept, inputs, automatic, EPOCH, EPOCH, upstream=upstream)
 
 
-def _versions_of(
-    snapshot: RegistrySnapshot, view: FeatureView | on_demand.OnDemandFeatureView, versions: Iterable[Any]
-) -> list[Any]:
+def _versions_of(snapshot: RegistrySnapshot, view: NamedFeatures, versions: Iterable[Any]) -> list[Any]:
     """The registered versions that have an object's definition."""
     if isinstance(view, FeatureView):
         return versions_of(view, versions)
+    assert isinstance(view, on_demand.OnDemandFeatureView)
     mark = on_demand_version(snapshot, view).fingerprint
     return [version for version in versions if version.fingerprint == mark]
 
 
-def _version_of(snapshot: RegistrySnapshot, view: FeatureView | on_demand.OnDemandFeatureView) -> AnyViewVersion:
+def _version_of(snapshot: RegistrySnapshot, view: NamedFeatures) -> AnyViewVersion:
     """The registered version that has an object's definition, newest first."""
     record: Any = snapshot.view(view.name) if isinstance(view, FeatureView) else snapshot.any_view(view.name)
     if view.version is not None and view.version in record.versions:

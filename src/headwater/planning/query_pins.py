@@ -8,10 +8,11 @@ from dataclasses import replace
 from headwater.definitions.query_checks import Columns
 from headwater.definitions.query_lineage import origins
 from headwater.definitions.query_parts import names_of
+from headwater.definitions.source import Source
 from headwater.definitions.source_checks import Read, Schemas
-from headwater.definitions.sources import Source, SQLSource
+from headwater.definitions.sources import SQLSource, view_tables
 from headwater.definitions.view import FeatureView
-from headwater.definitions.view_tables import ViewTable, view_tables
+from headwater.definitions.view_tables import ViewTable
 from headwater.errors import HeadwaterError, VersionNotFound
 from headwater.planning.pins import pin
 from headwater.planning.snapshot import RegistrySnapshot

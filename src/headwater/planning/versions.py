@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from headwater.deferred import deferred
+from headwater.definitions.sources import view_tables
 from headwater.definitions.view import FeatureView
-from headwater.definitions.view_tables import view_tables
 from headwater.forks import lazy
 from headwater.planning.selections import PinnedSelection, Reads, Upstream
 from headwater.values import Value

@@ -11,7 +11,8 @@ import pyarrow as pa
 from headwater.deferred import deferred
 from headwater.definitions.feature import Feature
 from headwater.definitions.service import FeatureService
-from headwater.definitions.sources import TEXT_SOURCES, PushSource, Source
+from headwater.definitions.source import Source
+from headwater.definitions.sources import TEXT_SOURCES, PushSource
 from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.errors import HeadwaterError
 from headwater.planning.kept_stars import has_star, with_stars_of

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from headwater.deferred import deferred
 from headwater.definitions.feature import Feature
 from headwater.definitions.fingerprint import digest
-from headwater.definitions.sources import Source, SparkSource, SQLSource
+from headwater.definitions.source import Source
+from headwater.definitions.sources import SparkSource, SQLSource
 from headwater.definitions.transforms import TransformSource
 from headwater.definitions.view import FeatureView
 from headwater.definitions.view_tables import ViewTable

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from headwater.clock import from_micros, to_micros
-from headwater.definitions.sources import Source
+from headwater.definitions.source import Source
 from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.offline.base import HistoryRequest, LogPart, LogSlice, ViewInput
 from headwater.planning.resolve import resolve

@@ -14,7 +14,8 @@ from headwater.clock import from_micros, to_micros
 from headwater.definitions.aggregation import Aggregation
 from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
-from headwater.definitions.sources import Source, SQLSource
+from headwater.definitions.source import Source
+from headwater.definitions.sources import SQLSource
 from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.offline.base import OfflineEngine
 from headwater.testing.cases import HistoryCase, ViewCase, plain

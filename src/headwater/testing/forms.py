@@ -11,13 +11,14 @@ import pyarrow as pa
 import pyarrow.csv as csv
 import pyarrow.parquet as pq
 
-from headwater.definitions.sources import CSVSource, ParquetSource, PushSource, Source, SQLSource, TableSource
+from headwater.definitions.source import Source
+from headwater.definitions.sources import CSVSource, ParquetSource, PushSource, SQLSource, TableSource
 from headwater.testing.cases import HistoryCase
 
 
 def in_form(case: HistoryCase, form: Callable[[TableSource], Source]) -> dict[str, Source]:
     """The sources of a case in another form, by view; views that are only written to aside."""
-    sources = {view.selection.view.name: view.selection.view.source for view in case.views}
+    sources = {view.view.name: view.view.source for view in case.views}
     return {name: form(source) for name, source in sources.items() if isinstance(source, TableSource)}
 
 
@@ -79,7 +80,7 @@ def on_files(
     sources: dict[str, Source] = {}
     views = []
     for view in case.views:
-        definition = view.selection.view
+        definition = view.view
         source = definition.source
         if isinstance(source, TableSource):
             location = _write(source.table, folder / definition.name, groups, layout)

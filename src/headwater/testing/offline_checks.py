@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from headwater.clock import MIN_MICROS
-from headwater.definitions.sources import Source
+from headwater.definitions.source import Source
 from headwater.definitions.view import FeatureSelection
 from headwater.offline.base import ChangeCounts, ChangesRequest, HistoryRequest, HistoryRun, OfflineEngine, ViewInput
 from headwater.planning.watermark import Watermark

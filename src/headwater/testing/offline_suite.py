@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 from headwater.clock import MIN_MICROS, from_micros
 from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
-from headwater.definitions.sources import ParquetSource, Source, SQLSource, TableSource
+from headwater.definitions.source import Source
+from headwater.definitions.sources import ParquetSource, SQLSource, TableSource
 from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.errors import Cancelled, SpineError
 from headwater.offline.base import ChangeCounts, ChangesRequest, HistoryRun, OfflineEngine, ViewInput
@@ -246,7 +247,7 @@ class OfflineEngineSuite(PointInTimeSuite, WindowHistorySuite, BucketSuite):
         self, engine: OfflineEngine, case: ViewCase, groups: int, query: bool, data: Any
     ) -> None:
         """Files that are read whole, files that are read from the watermark on, files that are left out."""
-        source = case.selection.view.source
+        source = case.view.source
         assume(isinstance(source, TableSource))
         assert isinstance(source, TableSource)
         shares = [data.draw(st.integers(0, 3), label="file") for _ in case.rows]

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from headwater.clock import from_micros
 from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
-from headwater.definitions.sources import Source, SQLSource, TableSource
+from headwater.definitions.source import Source
+from headwater.definitions.sources import SQLSource, TableSource
 from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.errors import SourceError, SpineError
 from headwater.offline.base import HistoryRequest, OfflineEngine, ViewInput
@@ -141,7 +142,7 @@ class OwnTablesSuite(AbilitiesSuite):
 
     def test_a_column_that_its_table_lacks_is_refused(self, engine: OfflineEngine, place: Place) -> None:
         case = dense_case(rows=5, spine=3, keys=2, span=60, nans=False)
-        view = case.views[0].selection.view
+        view = case.views[0].view
         assert isinstance(view.source, TableSource)
         lacking = in_exact_types(view, view.source.table.drop_columns(["x"]))
         with pytest.raises(SourceError, match="'x'"):
@@ -205,7 +206,7 @@ class OwnTablesSuite(AbilitiesSuite):
             run(engine, case.request(place(spine, own_name())))
 
     def _placed(self, case: ViewCase, place: Place) -> Source | None:
-        view = case.selection.view
+        view = case.view
         if not isinstance(view.source, TableSource):
             return None
         table = in_exact_types(view, view.source.table)

@@ -15,7 +15,8 @@ from headwater.clock import from_micros
 from headwater.definitions.aggregation import Aggregation
 from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
-from headwater.definitions.sources import Source, SQLSource, TableSource
+from headwater.definitions.source import Source
+from headwater.definitions.sources import SQLSource, TableSource
 from headwater.definitions.view import FeatureView
 from headwater.offline.base import EventsRequest, HistoryRequest, OfflineEngine, SourceScope, ViewInput
 from headwater.offline.engines.duckdb.engine import DuckDBEngine
@@ -116,7 +117,7 @@ class OwnWindowsSuite(WindowHistorySuite):
         assert history.counts()["sales"]["matched"] == 2
 
     def _placed(self, case: WindowCase, place: Place) -> Source:
-        source = case.view.selection.view.source
+        source = case.view.view.source
         assert isinstance(source, TableSource)
         return self.own_source(place(source.table, own_name()), source)
 

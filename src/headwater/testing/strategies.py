@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
 from headwater.definitions.names import CREATED
-from headwater.definitions.sources import PushSource, Source, TableSource
+from headwater.definitions.source import Source
+from headwater.definitions.sources import PushSource, TableSource
 from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.offline.base import ARRIVAL, POSITION, LogPart
 from headwater.testing.cases import HistoryCase, ViewCase

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from headwater.clock import from_micros
 from headwater.definitions.aggregation import Aggregation
 from headwater.definitions.entity import Entity
-from headwater.definitions.sources import Source, TableSource
+from headwater.definitions.source import Source
+from headwater.definitions.sources import TableSource
 from headwater.definitions.view import FeatureView
 from headwater.errors import DataError, UsageError
 from headwater.offline.base import EventsRequest, HistoryRequest, OfflineEngine, ViewInput

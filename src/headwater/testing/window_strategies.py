@@ -13,7 +13,7 @@ from headwater.definitions.aggregate_functions import FUNCTIONS, dtype_problem
 from headwater.definitions.aggregation import Aggregation
 from headwater.definitions.entity import Entity
 from headwater.definitions.names import repeated
-from headwater.definitions.sources import Source
+from headwater.definitions.source import Source
 from headwater.definitions.view import FeatureView
 from headwater.types import Array, Bool, Date, DType, Float64, Int32, Int64, String, Timestamp
 

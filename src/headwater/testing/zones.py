@@ -23,7 +23,8 @@ import pyarrow.parquet as pq
 from headwater.clock import MIN_MICROS, from_micros, to_micros
 from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
-from headwater.definitions.sources import CSVSource, ParquetSource, Source, TableSource
+from headwater.definitions.source import Source
+from headwater.definitions.sources import CSVSource, ParquetSource, TableSource
 from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.offline.base import ChangesRequest, OfflineEngine
 from headwater.planning.watermark import Watermark

@@ -15,7 +15,7 @@ import headwater as hw
 from headwater.compute.context import StoreContext
 from headwater.compute.reading.prepared import PreparedReader
 from headwater.compute.sources import BoundSources
-from headwater.definitions.sources import Source
+from headwater.definitions.source import Source
 from headwater.offline.base import OfflineEngine
 from headwater.online.base import OnlineStore
 from headwater.online.stores.lmdb.store import LMDBOnlineStore

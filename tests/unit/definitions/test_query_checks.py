@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import headwater as hw
 from headwater.definitions.query_checks import query_problems
-from headwater.definitions.sources import Source
+from headwater.definitions.source import Source
 from headwater.definitions.view_tables import ViewTable
 from headwater.testing import rounds
 

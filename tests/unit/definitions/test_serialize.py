@@ -22,7 +22,8 @@ from headwater.definitions.serialize import (
     view_from_dict,
     view_to_dict,
 )
-from headwater.definitions.sources import CSVSource, ParquetSource, PushSource, Source, SQLSource, TableSource
+from headwater.definitions.source import Source
+from headwater.definitions.sources import CSVSource, ParquetSource, PushSource, SQLSource, TableSource
 from headwater.definitions.view import FeatureView
 from headwater.errors import FormatError
 from headwater.types import (

@@ -12,8 +12,9 @@ from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
 from headwater.definitions.fingerprint import fingerprint
 from headwater.definitions.service import FeatureService
+from headwater.definitions.source import Source
 from headwater.definitions.source_checks import Read
-from headwater.definitions.sources import CSVSource, ParquetSource, PushSource, Source, SQLSource, TableSource
+from headwater.definitions.sources import CSVSource, ParquetSource, PushSource, SQLSource, TableSource
 from headwater.definitions.validation import check
 from headwater.definitions.view import FeatureView
 from headwater.errors import SourceError

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 import headwater as hw
-from headwater.definitions.sources import Source
+from headwater.definitions.source import Source
 from headwater.offline.base import HistoryRequest, LogSlice, OfflineEngine, ViewInput
 from headwater.offline.join.result import HistoryResult
 from headwater.planning.resolve import resolve

@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
 from headwater.definitions.service import FeatureService
-from headwater.definitions.sources import CSVSource, JSONSource, ParquetSource, PushSource, Source, SQLSource
+from headwater.definitions.source import Source
+from headwater.definitions.sources import CSVSource, JSONSource, ParquetSource, PushSource, SQLSource
 from headwater.definitions.view import FeatureView
 from headwater.errors import ChangeRefused, DefinitionError, VersionConflict, VersionNotFound
 from headwater.planning.advance import advance

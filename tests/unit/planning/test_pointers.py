@@ -11,7 +11,8 @@ import pytest
 from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
 from headwater.definitions.service import FeatureService
-from headwater.definitions.sources import PushSource, Source, TableSource
+from headwater.definitions.source import Source
+from headwater.definitions.sources import PushSource, TableSource
 from headwater.definitions.view import FeatureView
 from headwater.errors import ChangeRefused, FeatureViewNotFound, VersionNotFound
 from headwater.planning.advance import advance

@@ -16,7 +16,7 @@ from headwater.compute.reading.historical import historical
 from headwater.compute.training_sets.libraries import libraries
 from headwater.compute.training_sets.source_state import COMPUTED, source_state
 from headwater.compute.training_sets.training_set import TrainingSet
-from headwater.definitions.sources import Source
+from headwater.definitions.source import Source
 from headwater.definitions.view_tables import ViewTable
 from headwater.errors import SourceError, UsageError, listing, nearest
 from headwater.observer import Progress

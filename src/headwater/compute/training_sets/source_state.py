@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 
 from headwater.compute.context import StoreContext
 from headwater.compute.training_sets.report import InputChangeKind
-from headwater.definitions.sources import PushSource, Source, SQLSource, TableSource
+from headwater.definitions.source import Source
+from headwater.definitions.sources import PushSource, SQLSource, TableSource
 from headwater.definitions.transforms import TransformSource
 from headwater.definitions.view_tables import ViewTable
 from headwater.digests import blake2b

@@ -17,7 +17,7 @@ from sqlglot import exp
 
 from headwater import forks
 from headwater.clock import duration_micros
-from headwater.definitions.sources import Source
+from headwater.definitions.source import Source
 from headwater.errors import Cancelled, SourceError, SpineError, StoreError, UsageError
 from headwater.observer import Observer, Progress, silent
 from headwater.offline.backend import ROWS

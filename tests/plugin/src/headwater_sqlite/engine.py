@@ -14,7 +14,8 @@ import pyarrow as pa
 from sqlglot import exp, parse_one
 from sqlglot.errors import SqlglotError
 
-from headwater.definitions.sources import Source, SQLSource
+from headwater.definitions.source import Source
+from headwater.definitions.sources import SQLSource
 from headwater.errors import SourceError, StoreError
 from headwater.observer import Observer, silent
 from headwater.offline.backend import Backend

@@ -17,7 +17,7 @@ import pytest
 
 import headwater as hw
 from headwater.compute.reports import RunReport
-from headwater.definitions.sources import Source
+from headwater.definitions.source import Source
 from headwater.errors import SourceError, StoreError
 from headwater.offline.base import ChangeCounts
 from headwater.offline.engines.duckdb.engine import DuckDBEngine

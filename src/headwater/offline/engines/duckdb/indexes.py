@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from headwater.definitions.sources import ParquetSource, Source
+from headwater.definitions.source import Source
+from headwater.definitions.sources import ParquetSource
 from headwater.offline.engines.duckdb.parquet_sources import parquet_files
 from headwater.offline.files.locations import is_remote
 from headwater.offline.index.file import FORMAT

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pyarrow as pa
 
-from headwater.definitions.sources import Source
+from headwater.definitions.source import Source
 from headwater.errors import SourceError
 from headwater.offline.engines.duckdb.opened import ROW, Session, Wanted
 from headwater.offline.engines.duckdb.words import WORDS, name_sql, type_name

@@ -14,13 +14,13 @@ from sqlglot import exp, parse_one
 from sqlglot.errors import SqlglotError
 
 from headwater.definitions.names import named_in, repeated, same_but_case
+from headwater.definitions.source import Source
 from headwater.definitions.sources import (
     TEXT_SOURCES,
     CSVSource,
     JSONSource,
     ParquetSource,
     PushSource,
-    Source,
     SparkSource,
     SQLSource,
     TableSource,

@@ -12,7 +12,8 @@ from sqlglot import exp
 
 from headwater.clock import duration_micros
 from headwater.definitions.feature import Feature
-from headwater.definitions.sources import TEXT_SOURCES, PushSource, Source
+from headwater.definitions.source import Source
+from headwater.definitions.sources import TEXT_SOURCES, PushSource
 from headwater.offline.base import ARRIVAL, POSITION, SourceScope, ViewInput, unreadable_rows
 from headwater.offline.engines.duckdb.indexes import indexed_files, indexed_rows
 from headwater.offline.engines.duckdb.log import ShownPart, days_in_log, deletes_of, fitting, show_part, unfit_rows

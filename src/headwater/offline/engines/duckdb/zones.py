@@ -8,7 +8,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from headwater.clock import FIRST_MICROS, LAST_MICROS, YEARS
-from headwater.definitions.sources import Source
+from headwater.definitions.source import Source
 from headwater.errors import printable
 from headwater.offline.engines.duckdb.opened import ROW, Branch, Opened, Session, Wanted, schema_of
 from headwater.offline.engines.duckdb.pieces import NEVER, bound_sql, item_sql, piece_sql

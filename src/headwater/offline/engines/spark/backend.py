@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlglot import exp
 
-from headwater.definitions.sources import ParquetSource, Source, SQLSource
+from headwater.definitions.source import Source
+from headwater.definitions.sources import ParquetSource, SQLSource
 from headwater.offline.backend import Backend
 from headwater.offline.base import SourceScope
 from headwater.offline.engines.spark.errors import failing

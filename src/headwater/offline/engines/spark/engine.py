@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from headwater import forks
-from headwater.definitions.sources import ParquetSource, Source
+from headwater.definitions.source import Source
+from headwater.definitions.sources import ParquetSource
 from headwater.errors import ConfigError, Unavailable
 from headwater.observer import Observer, silent
 from headwater.offline.base import refuse_unknown

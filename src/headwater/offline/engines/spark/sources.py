@@ -9,7 +9,8 @@ from pathlib import Path
 from sqlglot import exp, parse_one
 from sqlglot.errors import SqlglotError
 
-from headwater.definitions.sources import Source, SparkSource, SQLSource
+from headwater.definitions.source import Source
+from headwater.definitions.sources import SparkSource, SQLSource
 from headwater.errors import SourceError
 from headwater.offline.engines.spark.words import name_sql
 from headwater.offline.join.relations import Tree

@@ -16,7 +16,7 @@ import pytest
 
 import headwater as hw
 from headwater.clock import to_micros
-from headwater.definitions.sources import Source
+from headwater.definitions.source import Source
 from headwater.errors import HeadwaterError, SourceError
 from headwater.offline.base import ChangeCounts, ChangesRequest, ViewInput
 from headwater.offline.engines.duckdb.engine import DuckDBEngine

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import headwater as hw
-from headwater.definitions.sources import Source
+from headwater.definitions.source import Source
 from tests.matrices import share
 from tests.servers.s3 import S3Server
 

@@ -14,7 +14,7 @@ import pytest
 
 import headwater as hw
 from headwater.clock import FIRST_MICROS, LAST_MICROS, from_micros, to_micros
-from headwater.definitions.sources import Source
+from headwater.definitions.source import Source
 from headwater.errors import DefinitionError, HeadwaterError, UsageError
 from headwater.planning.local_time import source_times
 from tests.matrices import share
