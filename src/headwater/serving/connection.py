@@ -17,6 +17,7 @@ from headwater.serving.bodies import BODY
 from headwater.serving.exchange import Exchange, head_of
 from headwater.serving.heads import Head
 from headwater.serving.quick import Quick, Waiting
+from headwater.serving.requests import Requests
 from headwater.serving.server_log import INVALID
 from headwater.wire.names import READ
 from headwater.wire.problems import Problem
@@ -86,6 +87,7 @@ class BoundedConnection(HttpToolsProtocol):
         # of the two only requests that a proxy has forwarded need the first
         self._direct_app: Any = self.app.app if proxied else self.app
         self._quick: Quick = self._direct_app.quick
+        self._requests: Requests = self._direct_app.requests
 
     # its life
 
@@ -309,7 +311,7 @@ class BoundedConnection(HttpToolsProtocol):
         """Send the answer to a plain read whose rows have come."""
         if self.transport.is_closing():
             return
-        close = not waiting.keep_alive or self._direct_app.draining
+        close = not waiting.keep_alive or self._requests.draining
         self._send(answer, request_id, close)
         if close:
             self.transport.close()
@@ -346,7 +348,7 @@ class BoundedConnection(HttpToolsProtocol):
     def _refuse(self, problem: Problem) -> None:
         """Answer a request that cannot be answered otherwise, and end the connection."""
         self._deaf, self._head_since = True, None
-        answer, request_id = self._direct_app.refusal(problem)
+        answer, request_id = self._requests.refusal(problem)
         if self._busy and (self.pipeline or not self.cycle.more_body):
             # the answer to a request before it is the last one
             self.cycle.keep_alive = False

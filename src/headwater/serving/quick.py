@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from headwater.compute.reading.quick import Begin, QuickReads
 from headwater.compute.reading.read_arguments import ReadArguments
@@ -20,17 +20,16 @@ from headwater.registry.api_keys import READ
 from headwater.serving.access import EVERYTHING
 from headwater.serving.answers import Answer, stopping
 from headwater.serving.bodies import ReadBody, decoded
+from headwater.serving.deadlines import Deadlines
 from headwater.serving.forms import is_arrow, wants_arrow
 from headwater.serving.heads import Head, KnownHeads
 from headwater.serving.known_reads import known_read, prefix_of
 from headwater.serving.reads import check_allowed, check_width, count_read, features_of, included, too_late
+from headwater.serving.requests import Requests
 from headwater.serving.routes import LARGE
 from headwater.serving.values import entities, entity_count, means_the_same
 from headwater.wire import names
 from headwater.wire.json_results import encoded_result
-
-if TYPE_CHECKING:
-    from headwater.serving.app import App
 
 _SESSION = names.SESSION.encode()
 _TAKEN = ("features", "service", "full_names", "include", "entities")
@@ -49,7 +48,7 @@ class Waiting:
     """
 
     __slots__ = (
-        "_app",
+        "_quick",
         "began",
         "given",
         "include",
@@ -65,7 +64,7 @@ class Waiting:
 
     def __init__(
         self,
-        app: App,
+        quick: Quick,
         began: float,
         request_id: bytes | None,
         key: str | None,
@@ -73,7 +72,7 @@ class Waiting:
         plan: KeyPlan,
         include: tuple[str, ...],
     ) -> None:
-        self._app, self.began, self.request_id, self.key = app, began, request_id, key
+        self._quick, self.began, self.request_id, self.key = quick, began, request_id, key
         self.given, self.plan, self.include = given, plan, include
         self.keep_alive, self.response_complete = True, False
         self.send: Callable[[Waiting, Answer, bytes], None]
@@ -86,15 +85,15 @@ class Waiting:
         try:
             if isinstance(rows, BaseException):
                 raise rows if isinstance(rows, Exception) else stopping()
-            answer = self._app.quick.answer(self, rows)
+            answer = self._quick.answer(self, rows)
         except Exception as bad:
-            answer = self._app.failed(bad, names.READ, self._id())
+            answer = self._quick.requests.failed(bad, names.READ, self._id())
         self._end(answer)
 
     def over(self) -> None:
         """Answer without the rows."""
-        deadline = self._app.settings.deadline
-        self._end(self._app.failed(too_late("online store", deadline), names.READ, self._id()))
+        deadline = self._quick.requests.settings.deadline
+        self._end(self._quick.requests.failed(too_late("online store", deadline), names.READ, self._id()))
 
     def leave(self) -> None:
         """The client went away: the answer would be nobody's."""
@@ -103,38 +102,38 @@ class Waiting:
 
     def _id(self) -> bytes:
         if self.request_id is None:
-            self.request_id = self._app.new_id()
+            self.request_id = self._quick.requests.new_id()
         return self.request_id
 
     def _end(self, answer: Answer) -> None:
         request_id = self.request_id
         if request_id is None:
-            request_id = self.request_id = self._app.new_id()
+            request_id = self.request_id = self._quick.requests.new_id()
         self._finish(answer.status)
         self.send(self, answer, request_id)
 
     def _finish(self, status: int) -> None:
         self.response_complete = True
-        app = self._app
-        app.quick.deadlines.discard(self)
-        app.ended("POST", names.READ, status, self.began, self.request_id)
+        requests = self._quick.requests
+        self._quick.deadlines.discard(self)
+        requests.ended("POST", names.READ, status, self.began, self.request_id)
         if self.key is not None:
-            app.limits.leave(self.key)
+            requests.limits.leave(self.key)
 
 
 class Quick:
     """The plain reads of one worker.
 
     Args:
-        app: the application.
+        requests: what the worker answers, and what every way to answer does.
+        reads: plain reads of its store.
+        deadlines: of the event loop.
     """
 
-    def __init__(self, app: App) -> None:
-        self._app = app
-        self._reads = QuickReads(app.store.sync.services)
+    def __init__(self, requests: Requests, reads: QuickReads, deadlines: Deadlines) -> None:
+        self.requests, self._reads, self.deadlines = requests, reads, deadlines
         self._heads = KnownHeads()
-        self._most_bytes = app.settings.most_bytes
-        self.deadlines = app.deadlines
+        self._most_bytes = requests.settings.most_bytes
 
     # heads
 
@@ -148,16 +147,16 @@ class Quick:
         if not length.isdigit() or len(length) > 9 or _SESSION in headers or b"transfer-encoding" in headers:
             return None
         try:
-            self._app.check_host(headers)
+            self.requests.check_host(headers)
             if is_arrow(headers) or wants_arrow(headers) or int(length) > self._most_bytes:
                 return None
         except Exception:
             return None
-        return Head(headers, self._app.given_id(headers), int(length))
+        return Head(headers, self.requests.given_id(headers), int(length))
 
     def find(self, data: bytes) -> tuple[Head, bytes] | None:
         """As `KnownHeads.find`."""
-        keys = self._app.keys
+        keys = self.requests.keys
         return self._heads.find(data, None if keys is None else keys.checked)
 
     def keep(self, data: bytes, head: Head) -> None:
@@ -180,8 +179,8 @@ class Quick:
         Returns:
             The answer and its request id; what waits for rows; None: nothing was done, and all is as it was.
         """
-        app, began = self._app, time.perf_counter()
-        if not app.has_room or len(body) > LARGE:
+        requests, began = self.requests, time.perf_counter()
+        if not requests.has_room or len(body) > LARGE:
             return None
         if head.known is not None:
             try:
@@ -189,16 +188,16 @@ class Quick:
                 if again is not None:
                     key = head.known.key
                     given, batch = again
-                    if batch.size <= app.settings.most_entities:
+                    if batch.size <= requests.settings.most_entities:
                         plan = given.reader.plan_batch(batch)
                         if key is not None:
-                            app.limits.enter(key)
-                        waiting = Waiting(app, began, head.request_id, key, given, plan, head.known.include)
+                            requests.limits.enter(key)
+                        waiting = Waiting(self, began, head.request_id, key, given, plan, head.known.include)
                         return self._begin(waiting, head.known.begin, loop, send)
             except Exception:
                 """It is looked at as any other."""
         try:
-            access = EVERYTHING if app.keys is None else app.keys.access(head.headers)
+            access = EVERYTHING if requests.keys is None else requests.keys.access(head.headers)
             access.check(READ)
             asked = decoded(body, ReadBody)
             if _others(asked) != _AS_THEY_ARE:
@@ -208,7 +207,7 @@ class Quick:
             if snapshot is not None and access.limited:
                 check_allowed(access, snapshot, asked)
             found = self._reads.arguments(features, asked.full_names, snapshot)
-            if found is None or snapshot is None or entity_count(asked.entities) > app.settings.most_entities:
+            if found is None or snapshot is None or entity_count(asked.entities) > requests.settings.most_entities:
                 return None
             reader, given = found
             keys, wanted = given.reader.join_keys, asked.entities
@@ -217,14 +216,14 @@ class Quick:
             key = None if access.key is None else access.key.id
             begin = self._reads.begin
             if key is not None:
-                app.limits.enter(key)
+                requests.limits.enter(key)
         except Exception:
             return None
         prefix, head.known = prefix_of(body), None
         if prefix == head.prefix:
             head.known = known_read(prefix, asked, reader, given, snapshot, access, include, begin)
         head.prefix = prefix
-        return self._begin(Waiting(app, began, head.request_id, key, given, plan, include), begin, loop, send)
+        return self._begin(Waiting(self, began, head.request_id, key, given, plan, include), begin, loop, send)
 
     def _begin(
         self,
@@ -234,32 +233,32 @@ class Quick:
         send: Callable[[Waiting, Answer, bytes], None],
     ) -> tuple[Answer, bytes] | Waiting | None:
         """As `begin`, of a read that was checked and is counted among those of its API key."""
-        app, key = self._app, waiting.key
-        app.begins()
+        requests, key = self.requests, waiting.key
+        requests.begins()
         try:
             rows = begin(waiting.plan.keys, waiting.took)
             if rows is True:
                 waiting.send = send
-                waiting.until = loop.time() + app.settings.deadline
+                waiting.until = loop.time() + requests.settings.deadline
                 self.deadlines.add(waiting, loop)
                 return waiting
             answer = None if rows is False else self.answer(waiting, rows)
         except Exception:
             answer = None
         if answer is None:
-            app.never_began()
+            requests.never_began()
             if key is not None:
-                app.limits.take_back(key)
+                requests.limits.take_back(key)
             return None
-        request_id = waiting.request_id or app.new_id()
-        app.ended("POST", names.READ, 200, waiting.began, request_id)
+        request_id = waiting.request_id or requests.new_id()
+        requests.ended("POST", names.READ, 200, waiting.began, request_id)
         if key is not None:
-            app.limits.leave(key)
+            requests.limits.leave(key)
         return answer, request_id
 
     def answer(self, read: Waiting, rows: Any) -> Answer:
         """The answer to a read whose rows are there."""
         result = read.given.result(read.plan, rows)
         body = encoded_result(result, read.include)
-        count_read(self._app.metrics, result, read.include)
+        count_read(self.requests.metrics, result, read.include)
         return Answer(body)

@@ -65,15 +65,15 @@ class _Server(uvicorn.Server):
         with suppress(OSError):
             while await asyncio.get_running_loop().sock_recv(self._link, 1):
                 """It has nothing to say."""
-        self._app.log.warning("the supervisor is gone: this worker stops")
-        self._app.draining = self.should_exit = True
+        self._app.requests.log.warning("the supervisor is gone: this worker stops")
+        self._app.requests.draining = self.should_exit = True
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """A signal to stop.
 
         uvicorn's own notes it, and raises it once more at its end: the process would end before its store is closed.
         """
-        self._app.draining = self.should_exit = True
+        self._app.requests.draining = self.should_exit = True
 
 
 def serve(
@@ -118,7 +118,7 @@ def serve(
         ssl_certfile=settings.certificate or None,
         ssl_keyfile=settings.private_key or None,
     )
-    ServerLog(app.log).install()
+    ServerLog(app.requests.log).install()
     server = _Server(config, app, link, shares)
 
     async def counted() -> None:
@@ -135,13 +135,13 @@ def serve(
     async def run() -> None:
         _spare_the_collector()
         beside: list[asyncio.Task[None]] = [
-            asyncio.create_task(repeat(app.log, "counting reads", _COUNTED_EVERY, counted)),
+            asyncio.create_task(repeat(app.requests.log, "counting reads", _COUNTED_EVERY, counted)),
             asyncio.create_task(server.stop_with_supervisor()),
             asyncio.create_task(opened()),
         ]
         if keys is not None:
             await keys.read()
-            beside.append(asyncio.create_task(repeat(app.log, "reading API keys", READ_EVERY, keys.read)))
+            beside.append(asyncio.create_task(repeat(app.requests.log, "reading API keys", READ_EVERY, keys.read)))
         try:
             await server.serve(sockets=[listening])
         finally:

@@ -113,7 +113,7 @@ class Caller:
 
     def bound(self, **bounds: Any) -> None:
         """Have an application with other bounds answer from now on."""
-        self.app = App(self.app.store, replace(self.app.settings, **bounds))
+        self.app = App(self.app.store, replace(self.app.requests.settings, **bounds))
 
     def read(self, **body: Any) -> Reply:
         return self("POST", "/v1/features:read", body)

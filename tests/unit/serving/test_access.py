@@ -22,7 +22,7 @@ Make = Callable[..., dict[str, str]]
 def make(call: Caller) -> Make:
     """Makes a key; gives the header with it."""
     keys = call.app.store.sync.registry.api_keys
-    ring = call.app.keys = KeyRing(keys.all, lambda: NOON)
+    ring = call.app.requests.keys = KeyRing(keys.all, lambda: NOON)
     call.runner.run(ring.read())
 
     def made(name: str, *scopes: str, **options: Any) -> dict[str, str]:
@@ -175,8 +175,8 @@ def test_expired_and_revoked_keys(call: Caller, make: Make) -> None:
     ahead = make("ahead", "read", expires_at=NOON + timedelta(minutes=1))
     assert read(call, past, features=["events:n"]) == 401 and read(call, ahead, features=["events:n"]) == 200
     call.app.store.sync.registry.api_keys.revoke("ahead")
-    assert call.app.keys is not None
-    call.runner.run(call.app.keys.read())
+    assert call.app.requests.keys is not None
+    call.runner.run(call.app.requests.keys.read())
     assert read(call, ahead, features=["events:n"]) == 401
 
 
@@ -184,7 +184,7 @@ def test_while_the_registry_is_away_known_keys_hold_for_a_while(
     call: Caller, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = make("known", "read")
-    ring = call.app.keys
+    ring = call.app.requests.keys
     assert ring is not None
 
     def away() -> Any:

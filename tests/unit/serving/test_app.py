@@ -212,7 +212,7 @@ def test_bodies_are_bounded_in_size_and_time(call: Caller) -> None:
 
 def test_more_at_once_than_allowed_is_refused_and_health_is_not(call: Caller) -> None:
     call.bound(most_at_once=2)
-    call.app.under_way = 2
+    call.app.requests.under_way = 2
     reply = call.read(features=["events:n"], entities=[1])
     assert (reply.status, reply.headers["retry-after"]) == (503, "1")
     assert call("GET", "/healthz").status == 200
@@ -220,13 +220,13 @@ def test_more_at_once_than_allowed_is_refused_and_health_is_not(call: Caller) ->
     for path in ("/v1/views/quiz", "/v1/healthz", "/z"):
         assert call("GET", path).status in (404, 503)
     assert call("GET", "/v1/views/quiz").status == 503
-    call.app.under_way = 0
+    call.app.requests.under_way = 0
     assert call.read(features=["events:n"], entities=[1]).status == 200
-    assert call.app.under_way == 0
+    assert call.app.requests.under_way == 0
 
 
 def test_a_server_that_stops_refuses_what_comes(call: Caller) -> None:
-    call.app.draining = True
+    call.app.requests.draining = True
     for method, path in (("GET", "/readyz"), ("GET", "/v1/views")):
         reply = call(method, path)
         assert (reply.status, reply.headers["connection"], "retry-after" in reply.headers) == (503, "close", True)

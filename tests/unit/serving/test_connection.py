@@ -342,7 +342,7 @@ def test_what_is_no_whole_request_gets_a_problem_document_and_is_counted(
         assert headers[b"content-type"] == b"application/problem+json"
         assert document["status"] == status and detail in document["detail"]
         assert document["request_id"].encode() == headers[b"headwater-request-id"]
-        assert merged(app.metrics.memory)["headwater_refused_requests", title] == [1.0]
+        assert merged(app.requests.metrics.memory)["headwater_refused_requests", title] == [1.0]
 
 
 def test_halves_of_bodies_keep_nobody_out() -> None:
@@ -359,7 +359,7 @@ def test_halves_of_bodies_keep_nobody_out() -> None:
         for n in range(3):
             halves.append(connect())
             halves[-1].sendall(whole[:-5])
-            wait_until(lambda n=n: app.under_way == n + 1, "the half", 60)
+            wait_until(lambda n=n: app.requests.under_way == n + 1, "the half", 60)
         for _ in range(5):
             other = connect()
             other.sendall(whole)
@@ -372,7 +372,7 @@ def test_halves_of_bodies_keep_nobody_out() -> None:
         for one in (*halves[1:], late):
             one.sendall(whole[-5:])
             assert answer(one)[0][b"status"].endswith(b"200 OK")
-        wait_until(lambda: not app.under_way, "the end of all", 60)
+        wait_until(lambda: not app.requests.under_way, "the end of all", 60)
 
 
 def test_a_refused_request_takes_no_answer_from_the_one_before_it() -> None:
@@ -397,7 +397,7 @@ def test_head_says_how_long_the_body_is() -> None:
 def counted(app: App, status: str) -> float:
     return sum(
         values[0]
-        for name, values in merged(app.metrics.memory).items()
+        for name, values in merged(app.requests.metrics.memory).items()
         if name[0] == REQUESTS.name and name[2] == status
     )
 
@@ -421,8 +421,8 @@ def test_a_client_that_goes_away_ends_its_read(whole: bool, monkeypatch: pytest.
     with store, ThreadedServer(app) as server:
         with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
             connection.sendall(data if whole else data[:-5])
-            wait_until(lambda: begun.is_set() if whole else app.under_way, "the request", 60)
-        wait_until(lambda: not app.under_way, "the end of the read", 60)
+            wait_until(lambda: begun.is_set() if whole else app.requests.under_way, "the request", 60)
+        wait_until(lambda: not app.requests.under_way, "the end of the read", 60)
         wait_until(lambda: counted(app, "gone") == 1, "its count", 60)
         assert left.is_set() is whole
         assert counted(app, "5xx") == 0 and log.getvalue() == ""
@@ -445,8 +445,8 @@ def test_a_client_that_goes_away_leaves_its_write(monkeypatch: pytest.MonkeyPatc
         with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
             connection.sendall(request(row).replace(b":read", b":write", 1))
             assert begun.wait(60)
-        assert app.under_way == 1
+        assert app.requests.under_way == 1
         free.set()
-        wait_until(lambda: not app.under_way, "the end of the write", 60)
+        wait_until(lambda: not app.requests.under_way, "the end of the write", 60)
         assert counted(app, "2xx") == 1
         assert store.get_online_features(["events:n"], [7]).to_dict()["n"] == [1]

@@ -42,8 +42,8 @@ def test_what_a_key_cannot_stand_for_is_refused(call: Caller) -> None:
 def test_keys_of_one_api_key_say_nothing_to_another(call: Caller) -> None:
     keys = call.app.store.sync.registry.api_keys
     secrets = [keys.create(name, ["write"])[0] for name in "ab"]
-    call.app.keys = KeyRing(keys.all, lambda: NOON)
-    call.runner.run(call.app.keys.read())
+    call.app.requests.keys = KeyRing(keys.all, lambda: NOON)
+    call.runner.run(call.app.requests.keys.read())
     answers = [send(call, WRITE, "a", Authorization=f"Bearer {secret}") for secret in (*secrets, secrets[0])]
     assert [answer.status for answer in answers] == [200, 200, 200]
     assert ["idempotency-replayed" in answer.headers for answer in answers] == [False, False, True]

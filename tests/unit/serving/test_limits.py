@@ -67,10 +67,10 @@ def test_requests_under_way_are_bounded_by_key() -> None:
 
 def test_a_request_that_is_refused_has_no_effect_and_is_counted(call: Caller) -> None:
     store = call.app.store.sync
-    call.app.keys = KeyRing(store.registry.api_keys.all, lambda: NOON)
+    call.app.requests.keys = KeyRing(store.registry.api_keys.all, lambda: NOON)
     keys = [store.registry.api_keys.create(name, ["read", "write"])[0] for name in "ab"]
-    call.runner.run(call.app.keys.read())
-    call.app.limits = KeyLimits(2.0, 0, lambda: 0.0)
+    call.runner.run(call.app.requests.keys.read())
+    call.app.requests.limits = KeyLimits(2.0, 0, lambda: 0.0)
     answers = []
     for _ in range(4):
         body = {"view": "events", "rows": [ROW]}
@@ -84,5 +84,5 @@ def test_a_request_that_is_refused_has_no_effect_and_is_counted(call: Caller) ->
     assert call.read(features=["events:n"], entities={"user": [7]}).status == 200
     assert store.status().log["position"] == 2
     call.headers.clear()
-    call.app.keys = None
+    call.app.requests.keys = None
     assert b'reason="TooManyRequests"} 2.0' in call("GET", "/metrics").body

@@ -13,7 +13,7 @@ from tests.unit.serving.conftest import NOON, ROW, Caller
 
 def log_of(call: Caller, level: str = "info") -> io.StringIO:
     stream = io.StringIO()
-    call.app.log = Log("json", level, stream, lambda: NOON)
+    call.app.requests.log = Log("json", level, stream, lambda: NOON)
     return stream
 
 

@@ -75,7 +75,7 @@ def test_a_function_that_raises_is_a_problem_of_the_request(call: Caller) -> Non
 
 def test_keys_cover_what_features_are_made_of(call: Caller) -> None:
     keys = call.app.store.sync.registry.api_keys
-    ring = call.app.keys = KeyRing(keys.all, lambda: NOON)
+    ring = call.app.requests.keys = KeyRing(keys.all, lambda: NOON)
 
     def made(name: str, **options: Any) -> dict[str, str]:
         key, _ = keys.create(name, ("read",), **options)

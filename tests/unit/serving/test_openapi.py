@@ -60,9 +60,9 @@ def test_every_field_is_described(document: Any) -> None:
 
 def test_keys_are_in_the_document_where_they_are_needed(call: Caller, document: Any) -> None:
     assert "security" not in document
-    call.app.keys = KeyRing(call.app.store.sync.registry.api_keys.all, lambda: NOON)
+    call.app.requests.keys = KeyRing(call.app.store.sync.registry.api_keys.all, lambda: NOON)
     key, _ = call.app.store.sync.registry.api_keys.create("a", ["read"])
-    call.runner.run(call.app.keys.read())
+    call.runner.run(call.app.requests.keys.read())
     headers = {"Authorization": f"Bearer {key}"}
     assert call("GET", "/openapi.json", headers=headers).json["security"] == [{"key": []}]
     call.client = ("10.0.0.1", 1)

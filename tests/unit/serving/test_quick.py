@@ -74,7 +74,7 @@ class Side:
     ) -> None:
         ring = KeyRing(store.sync.registry.api_keys.all, lambda: NOON)
         self.app = App(store, bounds, ring)
-        self.app.limits = KeyLimits(rate, 0, lambda: 0.0)
+        self.app.requests.limits = KeyLimits(rate, 0, lambda: 0.0)
         self.quickly = 0
         self._begin = self.app.quick.begin
         self.app.quick.begin = self._count if quick else lambda *_: None  # type: ignore[method-assign]
@@ -102,7 +102,7 @@ class Side:
                 await self.rest()
         connection.connection_lost(None)
         await self.rest()
-        assert (self.app.under_way, self.state.connections, self.state.tasks) == (0, set(), set())
+        assert (self.app.requests.under_way, self.state.connections, self.state.tasks) == (0, set(), set())
         return wire.written, wire.closed
 
     async def rest(self) -> None:
@@ -111,11 +111,11 @@ class Side:
         async with asyncio.timeout(60):
             while still < 5:
                 await asyncio.sleep(0 if still < 4 else 0.0005)
-                still = still + 1 if self.app.under_way == self.app._bodies.arriving else 0
+                still = still + 1 if self.app.requests.under_way == self.app.requests.bodies.arriving else 0
 
     def counts(self) -> dict[Any, Any]:
         """What was counted, times aside."""
-        series = merged(self.app.metrics.memory).items()
+        series = merged(self.app.requests.metrics.memory).items()
         return {name: values for name, values in series if "duration" not in name[0] and any(values)}
 
 
@@ -264,8 +264,8 @@ def test_answers_and_counts_are_those_of_the_way_that_all_requests_take(
     async def run(quick: bool) -> tuple[bytes, bool, dict[Any, Any], int]:
         asynchronous = hw.AsyncFeatureStore.of(store)
         side = Side(asynchronous, quick, rate=rate)
-        assert side.app.keys is not None
-        await side.app.keys.read()
+        assert side.app.requests.keys is not None
+        await side.app.requests.keys.read()
         # what is due is looked at first
         await asynchronous.get_online_features(["events:n"], [7])
         answers, closed = await side.say(segments)
@@ -338,8 +338,8 @@ def test_bodies_that_begin_as_others_did_mean_what_they_say(
     async def run(quick: bool) -> tuple[bytes, bool, dict[Any, Any]]:
         asynchronous = hw.AsyncFeatureStore.of(store)
         side = Side(asynchronous, quick, rate=rate)
-        assert side.app.keys is not None
-        await side.app.keys.read()
+        assert side.app.requests.keys is not None
+        await side.app.requests.keys.read()
         await asynchronous.get_online_features(["events:n"], [7])
         answers, closed = await side.say(segments)
         await store.services.close_clients()
@@ -368,14 +368,14 @@ def test_what_is_known_of_a_read_ends_with_its_moment_its_registry_and_its_keys(
 
     async def run() -> None:
         side = Side(hw.AsyncFeatureStore.of(store), True)
-        assert side.app.keys is not None
-        await side.app.keys.read()
+        assert side.app.requests.keys is not None
+        await side.app.requests.keys.read()
         await side.say([said[0]])  # its reader is made
         monkeypatch.setattr(known_reads, "MOMENT", 60.0)
         answers, _ = await side.say([*said, *said])
         assert answers.count(b"HTTP/1.1 200") == 6 and answers.count(b'"user":[8]') == 2
         assert taken == [True] * len(taken) and len(taken) >= 3
-        await side.app.keys.read()
+        await side.app.requests.keys.read()
         taken.clear()
         await side.say(said)
         assert taken == [True]
@@ -385,7 +385,7 @@ def test_what_is_known_of_a_read_ends_with_its_moment_its_registry_and_its_keys(
         assert head.known is not None
         assert head.known.read(texts[0], None) is None
         assert head.known.read(texts[0].replace(b"events:n", b"events:x"), head.known.snapshot) is None
-        await side.app.keys.read()
+        await side.app.requests.keys.read()
         await side.say(said * 2)
         assert taken[3:] == [False] * len(taken[3:])
         await store.services.close_clients()
@@ -407,8 +407,8 @@ def test_plain_reads_are_quick_and_a_head_is_known_until_the_keys_are_read_again
 
     async def run() -> None:
         side = Side(hw.AsyncFeatureStore.of(store), True)
-        assert side.app.keys is not None
-        await side.app.keys.read()
+        assert side.app.requests.keys is not None
+        await side.app.requests.keys.read()
         found: list[bool] = []
         find = side.app.quick.find
         monkeypatch.setattr(side.app.quick, "find", lambda data: (found.append(find(data) is not None), find(data))[1])
@@ -417,7 +417,7 @@ def test_plain_reads_are_quick_and_a_head_is_known_until_the_keys_are_read_again
             answers, _ = await side.say([of_key(keys.whole)] * 3)
             assert answers.count(b"HTTP/1.1 200 OK") == 3
         assert side.quickly >= 6 and found == [False, *[True] * 6]
-        await side.app.keys.read()
+        await side.app.requests.keys.read()
         await side.say([of_key(keys.whole)] * 2)
         assert found[-2:] == [False, True]
         store.registry.api_keys.revoke("old")
@@ -434,8 +434,8 @@ def test_a_part_of_a_body_that_is_not_wanted_is_no_request(stores: tuple[hw.Feat
 
     async def run() -> None:
         side = Side(hw.AsyncFeatureStore.of(store), True)
-        assert side.app.keys is not None
-        await side.app.keys.read()
+        assert side.app.requests.keys is not None
+        await side.app.requests.keys.read()
         await side.say([whole, whole])
         early = f"POST /v1/y HTTP/1.1\r\nHost: x\r\nContent-Length: {2 * len(whole)}\r\n\r\n".encode()
         answers, _ = await side.say([early, whole, whole, whole])
@@ -460,13 +460,13 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Held:
 
 async def waiting(side: Side, keys: Keys, held: Held, *others: bytes) -> tuple[BoundedConnection, Wire]:
     """A connection on which a read waits for its rows."""
-    assert side.app.keys is not None
-    await side.app.keys.read()
+    assert side.app.requests.keys is not None
+    await side.app.requests.keys.read()
     await hw.AsyncFeatureStore.of(side.app.store.sync).get_online_features(["events:n"], [7])
     connection, wire = side.connect()
     connection.data_received(of_key(keys.whole) + b"".join(others))
     await asyncio.sleep(0)
-    assert len(held.took) == 1 and side.app.under_way == 1 and wire.written == b""
+    assert len(held.took) == 1 and side.app.requests.under_way == 1 and wire.written == b""
     return connection, wire
 
 
@@ -496,7 +496,7 @@ def test_what_comes_instead_of_rows_is_said(
         await asyncio.sleep(0)
         # what waited behind it is next
         await side.rest()
-        assert side.app.under_way == 0 and sum(statuses(side).values()) == wire.written.count(b"HTTP/1.1") == 2
+        assert side.app.requests.under_way == 0 and sum(statuses(side).values()) == wire.written.count(b"HTTP/1.1") == 2
         await stores[0].services.close_clients()
 
     asyncio.run(run())
@@ -513,7 +513,7 @@ def test_a_read_whose_rows_do_not_come_is_answered_at_its_deadline(
                 await asyncio.sleep(0.01)
         assert b"the online store gave no answer within 0.1 s" in wire.written and statuses(side) == {"5xx": 1}
         held.took[0]([None])
-        assert wire.written.count(b"HTTP/1.1") == 1 and side.app.under_way == 0
+        assert wire.written.count(b"HTTP/1.1") == 1 and side.app.requests.under_way == 0
         await stores[0].services.close_clients()
 
     asyncio.run(run())
@@ -525,7 +525,7 @@ def test_a_client_that_goes_away_is_not_answered(stores: tuple[hw.FeatureStore, 
         connection, wire = await waiting(side, stores[1], held)
         wire.closed = True
         connection.connection_lost(None)
-        assert side.app.under_way == 0 and statuses(side) == {"gone": 1}
+        assert side.app.requests.under_way == 0 and statuses(side) == {"gone": 1}
         held.took[0]([None])
         assert wire.written == b"" and statuses(side) == {"gone": 1}
         await stores[0].services.close_clients()
@@ -537,7 +537,7 @@ def test_a_server_that_stops_answers_what_waits_and_closes(stores: tuple[hw.Feat
     async def run() -> None:
         side = Side(hw.AsyncFeatureStore.of(stores[0]), True)
         connection, wire = await waiting(side, stores[1], held)
-        side.app.draining = True
+        side.app.requests.draining = True
         connection.shutdown()
         assert not wire.closed
         held.took[0]([None])

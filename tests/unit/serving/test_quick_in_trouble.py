@@ -134,7 +134,7 @@ async def run(store: hw.FeatureStore, redis: RedisServer) -> None:
         redis.start()
         await server.until("right", 100)
         stop.set()
-    assert server.quickly > 200 and server.app.under_way == 0
+    assert server.quickly > 200 and server.app.requests.under_way == 0
     listening.close()
     await store.services.close_clients()
 

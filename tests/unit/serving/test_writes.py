@@ -146,8 +146,8 @@ def test_a_registry_that_does_not_answer_holds_up_no_other_request(call: Caller,
     """Keys with patterns have it looked at, and it is read again in time: by one request, on a thread."""
     registry, free, asking = call.app.store.sync.registry, threading.Event(), threading.Event()
     key, _ = registry.api_keys.create("some", ["read", "write"], views=["events"])
-    call.app.keys = KeyRing(registry.api_keys.all, lambda: NOON)
-    call.runner.run(call.app.keys.read())
+    call.app.requests.keys = KeyRing(registry.api_keys.all, lambda: NOON)
+    call.runner.run(call.app.requests.keys.read())
     call.headers["Authorization"] = f"Bearer {key}"
     assert call.read(features=["events:n"], entities=[7]).status == 200
     real = registry.snapshot
