@@ -28,7 +28,7 @@ from headwater.online.meta import (
     unpack_log_id,
 )
 from headwater.online.powers import Removable
-from headwater.online.rows.windows.void import void_entries, void_rows
+from headwater.online.void_windows import void_entries, void_rows
 from headwater.planning.resolve import whole_view
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.planning.watermark import Watermark

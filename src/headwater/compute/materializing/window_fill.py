@@ -10,7 +10,7 @@ from headwater.compute.materializing.window_run import WindowRun
 from headwater.compute.windows.driving import fill_records
 from headwater.definitions.sources import PushSource
 from headwater.errors import StoreError
-from headwater.online.rows.windows.void import void_entries, void_rows
+from headwater.online.void_windows import void_entries, void_rows
 from headwater.planning.resolve import whole_view
 from headwater.planning.resolved import ResolvedView
 
