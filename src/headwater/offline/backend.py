@@ -11,12 +11,10 @@ from sqlglot import exp
 
 from headwater.definitions.source import Source
 from headwater.offline.base import SourceScope
-from headwater.offline.join.relations import EngineTable, Tree
-from headwater.offline.join.workspace import Each, Powers
+from headwater.offline.join.relations import EngineTable
+from headwater.offline.join.workspace import ROWS, Each, Powers
+from headwater.offline.trees import Tree
 from headwater.offline.words import Words
-
-ROWS = 65_536
-"""Rows of a batch."""
 
 
 class Backend(ABC):

@@ -9,7 +9,7 @@ import pyarrow as pa
 from sqlglot import exp
 
 from headwater.errors import SourceError
-from headwater.offline.join.relations import EventRange, Tree, column
+from headwater.offline.trees import EventRange, Tree, column
 from headwater.offline.words import Place, Words
 from headwater.planning.value_rule import BITS
 from headwater.types import DType, Int64, castable, declare_hint, key_castable

@@ -15,7 +15,8 @@ from headwater.definitions.view_tables import EVENT_TIME, KNOWN_AT, ViewTable
 from headwater.errors import SourceError
 from headwater.offline.base import ViewInput
 from headwater.offline.join.pit import hides
-from headwater.offline.join.relations import Tree, ViewRelations, column, number, table_named
+from headwater.offline.join.relations import ViewRelations
+from headwater.offline.trees import Tree, column, number, table_named
 from headwater.offline.words import Words
 from headwater.types import DType, Timestamp
 

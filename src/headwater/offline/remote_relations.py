@@ -13,9 +13,10 @@ from headwater.offline.base import SourceScope, ViewInput
 from headwater.offline.join.deletes import delete_rows
 from headwater.offline.join.ids import ids_as
 from headwater.offline.join.pit import hidden_rows
-from headwater.offline.join.relations import Relation, ViewRelations, big, column, key_form
+from headwater.offline.join.relations import Relation, ViewRelations, key_form
 from headwater.offline.join.workspace import Workspace, sql_of
 from headwater.offline.remote_tables import TableRows
+from headwater.offline.trees import big, column
 
 _ROWS = 65_536
 

@@ -15,20 +15,9 @@ from headwater.errors import SourceError, listing, nearest
 from headwater.offline.backend import Backend
 from headwater.offline.base import SourceScope
 from headwater.offline.fitting import Columns, event_range
-from headwater.offline.join.relations import (
-    EngineTable,
-    EventRange,
-    Relation,
-    Tree,
-    ViewRelations,
-    ascending,
-    big,
-    column,
-    is_not_null,
-    number,
-    union_all,
-)
+from headwater.offline.join.relations import EngineTable, Relation, ViewRelations
 from headwater.offline.join.workspace import Workspace
+from headwater.offline.trees import EventRange, Tree, ascending, big, column, is_not_null, number, union_all
 from headwater.planning.resolved import ResolvedView
 
 _FAR = 2**62

@@ -19,11 +19,12 @@ from headwater.definitions.view_tables import ViewTable
 from headwater.errors import Cancelled, SourceError
 from headwater.offline.backend import Backend
 from headwater.offline.base import SourceScope, ViewInput
-from headwater.offline.join.relations import EngineTable, ViewRelations, ascending
+from headwater.offline.join.relations import EngineTable, ViewRelations
 from headwater.offline.join.workspace import CANCELLED, Each, Workspace, conformed, sql_of
 from headwater.offline.remote_queries import in_engine, rows_of_view
 from headwater.offline.remote_relations import RemoteRows
 from headwater.offline.remote_tables import TableRows
+from headwater.offline.trees import ascending
 
 _AGAIN = 0.02
 """Seconds between two calls that end a backend's statement."""

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from headwater.offline.join.relations import Tree
+from headwater.offline.trees import Tree
 from headwater.types import DType
 
 

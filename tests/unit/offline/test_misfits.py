@@ -6,7 +6,7 @@ import pytest
 import headwater as hw
 from headwater.offline.engines.duckdb.words import WORDS as DUCKDB
 from headwater.offline.engines.spark.words import WORDS as SPARK
-from headwater.offline.join.relations import column
+from headwater.offline.trees import column
 from headwater.planning.value_rule import BITS, WHOLE
 
 DTYPES = {d.name: d for d in (hw.Int32, hw.Int64, hw.Float32, hw.Float64)}

@@ -9,7 +9,7 @@ from sqlglot import exp
 
 from headwater.offline.join.packing import Packing
 from headwater.offline.join.pit import Join, packed, reach
-from headwater.offline.join.relations import Tree, column, number, table_named, union_all
+from headwater.offline.trees import Tree, column, number, table_named, union_all
 
 
 def pick_asof(join: Join, packing: Packing, only: Tree | None = None) -> exp.Select:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sqlglot import exp
 
-from headwater.offline.join.relations import BIGINT, Tree, number
+from headwater.offline.trees import BIGINT, Tree, number
 from headwater.offline.words import Words
 from headwater.planning.buckets import FACTOR, PRIME, Bucket
 from headwater.types import DType

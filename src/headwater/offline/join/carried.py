@@ -17,20 +17,10 @@ from sqlglot import exp
 from headwater.definitions.feature import Feature
 from headwater.offline.join import missing
 from headwater.offline.join.pit import Join, hides, reach
-from headwater.offline.join.relations import (
-    BIGINT,
-    TINYINT,
-    Tree,
-    ViewRelations,
-    big,
-    column,
-    is_not_null,
-    number,
-    table_named,
-    union_all,
-)
+from headwater.offline.join.relations import ViewRelations
 from headwater.offline.join.running import so_far
 from headwater.offline.join.workspace import Workspace, created
+from headwater.offline.trees import BIGINT, TINYINT, Tree, big, column, is_not_null, number, table_named, union_all
 
 _TIMES = ("event", "created", "ordinal")
 

@@ -19,9 +19,10 @@ from headwater.offline.join.carried import Row, field, tie, unhidden
 from headwater.offline.join.events import as_rows
 from headwater.offline.join.keys import key_columns
 from headwater.offline.join.packing import Packing
-from headwater.offline.join.relations import Tree, ViewRelations, column, is_not_null, key_form, number, table_named
+from headwater.offline.join.relations import ViewRelations, key_form
 from headwater.offline.join.workspace import Each, Workspace, created
 from headwater.offline.sink import COUNTS, PutCounts, Puts, Shape, Sink, counts_of
+from headwater.offline.trees import Tree, column, is_not_null, number, table_named
 from headwater.planning.buckets import Bucket
 from headwater.planning.resolved import ResolvedView
 

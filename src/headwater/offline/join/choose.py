@@ -13,8 +13,8 @@ from headwater.definitions.feature import Feature
 from headwater.offline.join import missing, ties
 from headwater.offline.join.pick import Picked, pick
 from headwater.offline.join.pit import Join
-from headwater.offline.join.relations import BIGINT, TINYINT, column, table_named, union_all
 from headwater.offline.join.workspace import Workspace, created
+from headwater.offline.trees import BIGINT, TINYINT, column, table_named, union_all
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from sqlglot import exp
 from headwater.definitions.feature import Feature
 from headwater.errors import StoreError
 from headwater.offline.base import HistoryRequest
-from headwater.offline.join.relations import BIGINT, Tree, column, number
+from headwater.offline.trees import BIGINT, Tree, column, number
 from headwater.offline.words import Words
 from headwater.planning.resolved import OutputColumn, ResolvedView
 from headwater.types import STATUSES, Status

@@ -10,7 +10,8 @@ from sqlglot import exp
 
 from headwater.errors import SourceError
 from headwater.offline.base import POSITION, THROUGH, LogSlice
-from headwater.offline.join.relations import ViewRelations, column
+from headwater.offline.join.relations import ViewRelations
+from headwater.offline.trees import column
 from headwater.planning.resolved import ResolvedView
 from headwater.planning.tables import match_key
 from headwater.types import DType

@@ -12,8 +12,9 @@ from sqlglot import exp
 from headwater.definitions.feature import Feature
 from headwater.offline.base import EventsRequest, ViewInput
 from headwater.offline.join.keys import key_table
-from headwater.offline.join.relations import BIGINT, Tree, ViewRelations, column, key_form, number, table_named
+from headwater.offline.join.relations import ViewRelations, key_form
 from headwater.offline.join.workspace import Each, Workspace
+from headwater.offline.trees import BIGINT, Tree, column, number, table_named
 from headwater.planning.windows.events import event_columns
 from headwater.types import DType
 

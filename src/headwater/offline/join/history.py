@@ -20,7 +20,6 @@ from headwater.clock import duration_micros
 from headwater.definitions.source import Source
 from headwater.errors import Cancelled, SourceError, SpineError, StoreError, UsageError
 from headwater.observer import Observer, Progress, silent
-from headwater.offline.backend import ROWS
 from headwater.offline.base import BUDGET, HistoryRequest, ViewInput
 from headwater.offline.files.local import SourceFile, local_identities
 from headwater.offline.files.queried import in_project
@@ -32,14 +31,15 @@ from headwater.offline.join.columns import ViewColumns, view_columns
 from headwater.offline.join.events import as_rows
 from headwater.offline.join.pit import Join
 from headwater.offline.join.placed_spine import PlacedSpine
-from headwater.offline.join.relations import BIGINT, Tree, ViewRelations, column, key_form, number, table_named
+from headwater.offline.join.relations import ViewRelations, key_form
 from headwater.offline.join.spine import LocalSpine, Seen, Spine, open_spine
 from headwater.offline.join.spine_bucket import SpineBucket
 from headwater.offline.join.windowed import Bounds, WindowColumns, WindowJoin
 from headwater.offline.join.windowed_in_place import WindowsInPlace
-from headwater.offline.join.workspace import CANCELLED, Workspace, row_ids
+from headwater.offline.join.workspace import CANCELLED, ROWS, Workspace, row_ids
 from headwater.offline.join.written import ViewAnswer, whole_answer
 from headwater.offline.result_folder import ResultFolder, result_folder
+from headwater.offline.trees import BIGINT, Tree, column, number, table_named
 from headwater.planning.files import FileIdentity, moved_files
 from headwater.planning.resolved import FULL_NAMES
 from headwater.types import DType

@@ -18,8 +18,8 @@ from headwater.offline.index.pieces import Ints
 from headwater.offline.index.sorting import Unsorted
 from headwater.offline.join import missing
 from headwater.offline.join.pit import Join
-from headwater.offline.join.relations import column, number, table_named, union_all
 from headwater.offline.join.workspace import Workspace, created
+from headwater.offline.trees import column, number, table_named, union_all
 
 _BUILT = 131_072
 _LOOKED_UP = 1_000_000

@@ -6,18 +6,8 @@ from sqlglot import exp
 
 from headwater.offline.join.packing import Packing
 from headwater.offline.join.pit import Join, greatest, packed
-from headwater.offline.join.relations import (
-    BIGINT,
-    TINYINT,
-    Tree,
-    big,
-    column,
-    is_not_null,
-    number,
-    table_named,
-    union_all,
-)
 from headwater.offline.join.running import so_far
+from headwater.offline.trees import BIGINT, TINYINT, Tree, big, column, is_not_null, number, table_named, union_all
 from headwater.types import STATUSES, Status
 
 NOT_FOUND = STATUSES.index(Status.NOT_FOUND)

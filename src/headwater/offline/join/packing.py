@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from headwater.offline.join.relations import BIGINT, INT128, Tree, big, number
+from headwater.offline.trees import BIGINT, INT128, Tree, big, number
 
 PACKED_BITS = 126
 

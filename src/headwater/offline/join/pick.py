@@ -10,8 +10,8 @@ from headwater.offline.join import asof, missing, pit, running, ties, windows
 from headwater.offline.join.indexed import Found, pick_indexed
 from headwater.offline.join.packing import Packing
 from headwater.offline.join.pit import Join
-from headwater.offline.join.relations import Tree, table_named, union_all
 from headwater.offline.join.workspace import PackedLimits, Workspace, created
+from headwater.offline.trees import Tree, table_named, union_all
 
 _SAMPLED = 100_000
 """Of more rows than this only a part is counted."""

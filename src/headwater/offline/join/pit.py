@@ -13,16 +13,8 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from headwater.offline.join.packing import Packing
-from headwater.offline.join.relations import (
-    Tree,
-    ViewRelations,
-    big,
-    column,
-    is_not_null,
-    number,
-    table_named,
-    union_all,
-)
+from headwater.offline.join.relations import ViewRelations
+from headwater.offline.trees import Tree, big, column, is_not_null, number, table_named, union_all
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from sqlglot import exp
 from headwater.clock import FIRST_MICROS, LAST_MICROS, YEARS
 from headwater.errors import SourceError, SpineError
 from headwater.offline.fitting import Columns
-from headwater.offline.join.relations import BIGINT, EngineTable, Tree, column, number, table_named
+from headwater.offline.join.relations import EngineTable
 from headwater.offline.join.spine import Seen, Spine
 from headwater.offline.join.spine_bucket import columns_named
 from headwater.offline.join.workspace import Workspace, row_ids
+from headwater.offline.trees import BIGINT, Tree, column, number, table_named
 from headwater.offline.words import Words
 from headwater.types import DType
 

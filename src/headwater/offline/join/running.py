@@ -10,7 +10,7 @@ from __future__ import annotations
 from sqlglot import exp
 
 from headwater.offline.join.pit import Join, candidates, reach
-from headwater.offline.join.relations import BIGINT, Tree, ascending, big, column, number, table_named, union_all
+from headwater.offline.trees import BIGINT, Tree, ascending, big, column, number, table_named, union_all
 
 _ORDER = ("event", "created", "ordinal")
 

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from headwater.errors import DataError, SpineError, UsageError, brief, listing, nearest
 from headwater.offline.join.batches import in_pieces, one_batch
-from headwater.offline.join.relations import Tree, key_form
+from headwater.offline.join.relations import key_form
 from headwater.offline.join.spine_bucket import SpineBucket
 from headwater.offline.join.spine_query import is_file, spine_query
 from headwater.offline.join.workspace import Workspace
+from headwater.offline.trees import Tree
 from headwater.planning.local_time import REPEATED, SKIPPED, NaiveTimes, aware, floor_micros, local_times
 from headwater.planning.tables import as_table, column_names, index_hint, match_key
 from headwater.planning.value_checks import PARSE_TIMES, holds_text, refuse_not_text, refuse_unreadable

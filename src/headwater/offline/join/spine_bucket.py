@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from headwater.offline.base import ViewInput
 from headwater.offline.join.buckets import in_bucket, is_cheap
-from headwater.offline.join.relations import Tree, column, number
 from headwater.offline.join.workspace import Workspace
+from headwater.offline.trees import Tree, column, number
 from headwater.offline.words import Words
 from headwater.planning.buckets import Bucket, members
 from headwater.planning.resolved import ResolvedView

@@ -10,8 +10,9 @@ import pyarrow as pa
 from sqlglot import exp
 
 from headwater.definitions.feature import Feature
-from headwater.offline.join.relations import Tree, ViewRelations, column, is_not_null, number, table_named, union_all
+from headwater.offline.join.relations import ViewRelations
 from headwater.offline.join.workspace import Workspace, copied, created
+from headwater.offline.trees import Tree, column, is_not_null, number, table_named, union_all
 from headwater.types import DType
 
 

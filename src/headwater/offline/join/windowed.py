@@ -18,8 +18,8 @@ from headwater.errors import DataError
 from headwater.offline.base import ViewInput
 from headwater.offline.join.columns import ViewColumns, status_text
 from headwater.offline.join.pit import Join
-from headwater.offline.join.relations import Tree, column, number, table_named
 from headwater.offline.join.workspace import Workspace, created
+from headwater.offline.trees import Tree, column, number, table_named
 from headwater.offline.windows.dealt import Dealt, groups_of_parts, local_keys, part_of
 from headwater.offline.windows.events import Deletes
 from headwater.offline.windows.gathered import Gathered

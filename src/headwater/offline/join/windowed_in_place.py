@@ -13,19 +13,10 @@ from sqlglot import exp
 
 from headwater.offline.base import ViewInput
 from headwater.offline.join.pit import Join
-from headwater.offline.join.relations import (
-    TINYINT,
-    Tree,
-    ascending,
-    big,
-    column,
-    key_form,
-    number,
-    table_named,
-    union_all,
-)
+from headwater.offline.join.relations import key_form
 from headwater.offline.join.windowed import SHOWN, overflow, table_kernel
 from headwater.offline.join.workspace import Workspace
+from headwater.offline.trees import TINYINT, Tree, ascending, big, column, number, table_named, union_all
 from headwater.offline.windows.held import OVERFLOWN
 from headwater.offline.windows.whole_keys import DELETE, EVENT, SPINE, WholeKeys
 from headwater.planning.windows.layout import WindowFeature

@@ -10,7 +10,8 @@ from sqlglot import exp
 
 from headwater.offline.join.packing import Packing
 from headwater.offline.join.pit import Join, candidates, greatest, packed, reach
-from headwater.offline.join.relations import DOUBLE, Tree, ViewRelations, big, column, number, table_named, union_all
+from headwater.offline.join.relations import ViewRelations
+from headwater.offline.trees import DOUBLE, Tree, big, column, number, table_named, union_all
 
 _BLOCKS = 16
 """In how many places rows are sampled."""

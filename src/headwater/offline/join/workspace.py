@@ -11,9 +11,12 @@ from sqlglot import exp
 
 from headwater.offline.base import Each as Each
 from headwater.offline.base import SourceScope, ViewInput
-from headwater.offline.join.relations import EngineTable, Tree, ViewRelations, number
+from headwater.offline.join.relations import EngineTable, ViewRelations
+from headwater.offline.trees import Tree, number
 from headwater.offline.words import Words
 
+ROWS = 65_536
+"""Rows of a batch."""
 CANCELLED = "the history was cancelled: ask for it again to run it"
 """What `Cancelled` says."""
 

@@ -9,8 +9,8 @@ import pyarrow as pa
 from sqlglot import exp
 
 from headwater.offline.join.columns import ViewColumns
-from headwater.offline.join.relations import Tree, column, table_named
 from headwater.offline.join.workspace import Workspace
+from headwater.offline.trees import Tree, column, table_named
 
 _DEFAULTS = "defaults"
 

@@ -18,7 +18,7 @@ from headwater.errors import SpineError, UsageError
 from headwater.offline.engines.duckdb.engine import DuckDBEngine
 from headwater.offline.join.buckets import in_bucket
 from headwater.offline.join.keys import key_columns
-from headwater.offline.join.relations import column
+from headwater.offline.trees import column
 from headwater.planning.buckets import Bucket, members
 from headwater.planning.resolved import ResolvedKey
 from headwater.testing import rounds

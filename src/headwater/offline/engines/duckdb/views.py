@@ -34,7 +34,8 @@ from headwater.offline.files.footers import null_count, time_range
 from headwater.offline.fitting import Columns, event_range, is_time
 from headwater.offline.index.folder import IndexRules, KeptIndexes, RowIndexes
 from headwater.offline.join.pit import hidden_rows
-from headwater.offline.join.relations import Relation, Tree, ViewRelations, column, key_form, number
+from headwater.offline.join.relations import Relation, ViewRelations, key_form
+from headwater.offline.trees import Tree, column, number
 from headwater.planning.local_time import LocalTimes
 from headwater.planning.resolved import ResolvedView
 from headwater.planning.row_reading import created_columns

@@ -11,8 +11,8 @@ import pyarrow as pa
 from sqlglot import exp, parse_one
 
 from headwater.clock import from_micros
-from headwater.offline.join.relations import Tree
 from headwater.offline.misfits import Misfits
+from headwater.offline.trees import Tree
 from headwater.offline.words import Place
 from headwater.planning.buckets import DIGITS
 from headwater.planning.value_rule import FLOAT32_END

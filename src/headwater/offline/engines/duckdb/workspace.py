@@ -20,7 +20,6 @@ from sqlglot import exp
 from headwater import forks, interrupts
 from headwater.errors import Cancelled, HeadwaterError, SourceError, StorageFull, StoreError, Unavailable
 from headwater.observer import Observer, Progress, silent
-from headwater.offline.backend import ROWS
 from headwater.offline.base import (
     SourceScope,
     ViewInput,
@@ -33,7 +32,7 @@ from headwater.offline.engines.duckdb.words import FAILED, WORDS, placed
 from headwater.offline.files.queried import used_names
 from headwater.offline.index.folder import IndexRules
 from headwater.offline.join.relations import ViewRelations
-from headwater.offline.join.workspace import CANCELLED, Each, Powers
+from headwater.offline.join.workspace import CANCELLED, ROWS, Each, Powers
 from headwater.offline.words import Place, Words
 
 T = TypeVar("T")

@@ -23,8 +23,9 @@ from headwater.offline.engines.spark.sources import query_of, view_name
 from headwater.offline.engines.spark.transpiled import transpiled
 from headwater.offline.engines.spark.types import arrow_schema, kept, kept_type, shaped, spark_name
 from headwater.offline.engines.spark.words import WORDS, name_sql
-from headwater.offline.join.relations import EngineTable, Tree
+from headwater.offline.join.relations import EngineTable
 from headwater.offline.join.workspace import Each, Powers, Workspace
+from headwater.offline.trees import Tree
 from headwater.planning.files import FileIdentity
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from headwater.definitions.source import Source
 from headwater.definitions.sources import SparkSource, SQLSource
 from headwater.errors import SourceError
 from headwater.offline.engines.spark.words import name_sql
-from headwater.offline.join.relations import Tree
+from headwater.offline.trees import Tree
 
 
 def query_of(source: Source, folder: Path) -> str | None:

@@ -15,7 +15,7 @@ from sqlglot.schema import MappingSchema
 from headwater.definitions.query_places import place_of
 from headwater.errors import SourceError
 from headwater.offline.engines.spark.words import name_sql
-from headwater.offline.join.relations import Tree
+from headwater.offline.trees import Tree
 
 _TYPES = exp.DataType.Type
 _INTEGERS = {_TYPES.TINYINT, _TYPES.SMALLINT, _TYPES.INT, _TYPES.BIGINT}
