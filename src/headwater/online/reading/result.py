@@ -467,7 +467,7 @@ class OnlineResult:
         Returns:
             One `FeatureVector` for each row, in the order of the entities.
         """
-        return vector.vectors_of(self, self._reads, self._sla)
+        return vector.vectors_of(self._asked, self._reads, self._sla, self.to_pylist(), self.event_times, self.statuses)
 
     def _repr_html_(self) -> str:
         columns = self.to_dict()

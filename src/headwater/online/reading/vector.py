@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,8 +13,8 @@ from headwater.values import PartlyCompared
 
 if TYPE_CHECKING:
     from headwater.online.reading.read_sla import ReadSLA
-    from headwater.online.reading.result import OnlineResult
-    from headwater.online.reading.view_read import AnsweredView
+    from headwater.online.reading.view_read import AnsweredView, ReadRequest
+    from headwater.types import Status
 
 
 class FeatureVector(PartlyCompared, frozen=True):
@@ -58,21 +58,30 @@ class FeatureVector(PartlyCompared, frozen=True):
         return min(scores, default=1.0)
 
 
-def vectors_of(result: OnlineResult, reads: Sequence[AnsweredView], sla: ReadSLA) -> list[FeatureVector]:
-    """The vectors of a result, one for each row.
+def vectors_of(
+    asked: ReadRequest,
+    reads: Sequence[AnsweredView],
+    sla: ReadSLA,
+    rows: Sequence[dict[str, Any]],
+    times: Mapping[str, Sequence[datetime | None]],
+    statuses: Mapping[str, Sequence[Status]],
+) -> list[FeatureVector]:
+    """The vectors of a read, one for each row.
 
     Args:
-        result: the result.
+        asked: the read.
         reads: what was read of each view.
         sla: the read's.
+        rows: column → value of each row, keys among them, which are taken out of it.
+        times: view label → the event time of each row.
+        statuses: column → the status of each row.
     """
-    asked, times, statuses = result.request, result.event_times, result.statuses
     slas = [sla.strictest(read.view) for read in reads]
     events = [known_times(read, aged_from(read.rows)) for read in reads]
     created = [known_times(read, read.rows.created()) for read in reads]
-    at = [instants(read, len(result)) for read in reads]
+    at = [instants(read, len(rows)) for read in reads]
     out = []
-    for row, record in enumerate(result.to_pylist()):
+    for row, record in enumerate(rows):
         stamps = {label: column[row] for label, column in times.items()}
         known = [stamp for stamp in stamps.values() if stamp is not None]
         made = [micros for column in created if (micros := column[row]) is not None]
@@ -95,7 +104,7 @@ def vectors_of(result: OnlineResult, reads: Sequence[AnsweredView], sla: ReadSLA
                 feature_timestamp=min(known, default=None),
                 feature_timestamps=stamps,
                 computation_timestamp=as_datetime(max(made)) if made else None,
-                version_info=result.versions,
+                version_info={read.view.label: read.view.version for read in reads},
                 metadata=metadata,
                 _scores=scores,
                 _freshness=asked.freshness,
