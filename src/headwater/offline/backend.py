@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import pyarrow as pa
 from sqlglot import exp
@@ -28,7 +28,7 @@ class Backend(ABC):
         powers: what it can do beyond window functions and 64-bit integers.
     """
 
-    words: ClassVar[Words]
+    words: Words
     powers: Powers = Powers()
 
     @abstractmethod

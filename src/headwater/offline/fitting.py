@@ -157,6 +157,8 @@ def _why(given: pa.DataType, dtype: DType) -> str:
             return f"an integer beyond 2**{bits}, where a {dtype} does not hold all"
         case "timestamp" if pa.types.is_timestamp(given) and given.unit == "ns":
             return "finer than a microsecond"
+        case "string":
+            return "not valid UTF-8; leave out such rows, or take the column as Bytes"
         case "timestamp" | "date":
             return "outside the years 1 to 9999"
     return f"beyond the greatest {dtype}"

@@ -31,6 +31,8 @@ class Misfits(ABC):
                 return self._integer(sql, given, dtype)
             case "float32" | "float64":
                 return self._float(sql, given, dtype)
+            case "string":
+                return self.text(sql)
             case "timestamp" | "date":
                 return self.time(sql, given, dtype)
             case "array" | "embedding":
@@ -73,6 +75,10 @@ class Misfits(ABC):
     @abstractmethod
     def beyond_float32(self, sql: str) -> str:
         """Of a finite float64: at least `value_rule.FLOAT32_END`."""
+
+    def text(self, sql: str) -> str | None:
+        """Of text: it is not valid UTF-8; None in an engine that holds no such text."""
+        return None
 
     @abstractmethod
     def time(self, sql: str, given: pa.DataType, dtype: DType) -> str | None:

@@ -30,7 +30,7 @@ from headwater.offline.join.events import as_rows, run_each_key, run_events
 from headwater.offline.join.history import PointInTimeRun
 from headwater.offline.join.relations import EngineTable
 from headwater.offline.join.source_check import value_problems
-from headwater.offline.join.workspace import Each, Workspace
+from headwater.offline.join.workspace import Each, Workspace, of_view
 from headwater.offline.remote_tables import TableRows
 from headwater.offline.remote_workspace import RemoteWorkspace
 from headwater.offline.sink import PutCounts, Sink
@@ -124,20 +124,24 @@ class RemoteEngine(OfflineEngine):
         return ()
 
     def changes(self, request: ChangesRequest, counts: ChangeCounts) -> Iterator[pa.RecordBatch]:
-        return run_changes(request, counts, self.workspace)
+        with of_view(request.view.view):
+            yield from run_changes(request, counts, self.workspace)
 
     def events(self, request: EventsRequest) -> Iterator[pa.RecordBatch]:
         if not self.windows:
             raise self.no_windows(request.view)
-        return run_events(request, self.workspace)
+        with of_view(request.view.view):
+            yield from run_events(request, self.workspace)
 
     def each_key(self, request: EventsRequest, function: Each, answer: pa.Schema) -> Iterator[pa.RecordBatch]:
         if not self.windows:
             raise self.no_windows(request.view)
-        return run_each_key(request, self.workspace, function, answer)
+        with of_view(request.view.view):
+            yield from run_each_key(request, self.workspace, function, answer)
 
     def put_changes(self, request: ChangesRequest, counts: ChangeCounts, sink: Sink) -> Iterator[PutCounts]:
-        return run_puts(request, counts, self.workspace, sink)
+        with of_view(request.view.view):
+            yield from run_puts(request, counts, self.workspace, sink)
 
     def close(self) -> None:
         self.embedded.close()

@@ -36,7 +36,7 @@ from headwater.offline.join.spine import LocalSpine, Seen, Spine, open_spine
 from headwater.offline.join.spine_bucket import SpineBucket
 from headwater.offline.join.windowed import Bounds, WindowColumns, WindowJoin
 from headwater.offline.join.windowed_in_place import WindowsInPlace
-from headwater.offline.join.workspace import CANCELLED, ROWS, Workspace, row_ids
+from headwater.offline.join.workspace import CANCELLED, ROWS, Workspace, of_view, row_ids
 from headwater.offline.join.written import ViewAnswer, whole_answer
 from headwater.offline.result_folder import ResultFolder, result_folder
 from headwater.offline.trees import BIGINT, Tree, column, number, table_named
@@ -308,9 +308,10 @@ class PointInTimeRun:
             self._begin(space)
             seen = Seen()
             parts = self._prepared(space, seen)
-            answers = [
-                ViewAnswer(part.columns, self._answer(space, part, str(i), seen)) for i, part in enumerate(parts)
-            ]
+            answers = []
+            for i, part in enumerate(parts):
+                with of_view(part.input.view):
+                    answers.append(ViewAnswer(part.columns, self._answer(space, part, str(i), seen)))
             spine = self._entity_columns(space) if self.spine is None else self.spine.placed_columns()
             space.write(whole_answer(space, spine, answers, self._order), folder.url)
             self._counts = {part.label: part.counts for part in parts}
@@ -344,7 +345,8 @@ class PointInTimeRun:
             parts = self._prepared(space, seen)
             streams = []
             for i, part in enumerate(parts):
-                joined = self._joined(space, part, str(i), seen, rows, stack)
+                with of_view(part.input.view):
+                    joined = self._joined(space, part, str(i), seen, rows, stack)
                 streams.append(_Aligned(joined, len(part.columns.features)))
             self._counts = {part.label: part.counts for part in parts}
             self._statements = tuple(space.statements)
@@ -373,7 +375,8 @@ class PointInTimeRun:
             read = as_rows(view)
             names = [f.name for f in read.view.view.feature_list]
             relations = space.view_relations if view.view.windows is None else space.event_relations
-            rows = relations(read, str(i), names)
+            with of_view(view.view):
+                rows = relations(read, str(i), names)
             if self._bucket is not None:
                 rows = replace(rows, only=self._bucket.of_view(space, read.view))
             parts.append(_Part(view, view.view.label, rows, columns))

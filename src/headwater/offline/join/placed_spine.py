@@ -18,7 +18,7 @@ from headwater.offline.join.spine_bucket import columns_named
 from headwater.offline.join.workspace import Workspace, row_ids
 from headwater.offline.trees import BIGINT, Tree, column, number, table_named
 from headwater.offline.words import Words
-from headwater.types import DType
+from headwater.types import DType, String
 
 _WHERE = "the spine"
 
@@ -65,7 +65,7 @@ class PlacedSpine(Spine):
         self._forms()
 
     def place(self, space: Workspace, seen: Seen) -> None:
-        kept = [column(name).as_(f"s{i}", quoted=True) for i, name in enumerate(self.schema.names)]
+        kept = [self._kept(field).as_(f"s{i}", quoted=True) for i, field in enumerate(self.schema)]
         forms = [form.as_(name, quoted=True) for name, form in self._forms().items()]
         taken = exp.select(*forms, *kept).from_(self._held.table.copy())
         if self.bucket is not None:
@@ -73,7 +73,10 @@ class PlacedSpine(Spine):
             taken = exp.select(exp.Column(this=exp.Star(), table="y")).from_(taken.subquery("y")).where(here)
         row = row_ids(space.powers).as_("rn")
         numbered = exp.select(row, exp.Column(this=exp.Star(), table="x")).from_(taken.subquery("x"))
-        space.create("spine", numbered)
+        try:
+            space.create("spine", numbered)
+        except SourceError as bad:
+            raise SpineError(str(bad)) from bad
         t = column("t")
         absent = exp.Is(this=t, expression=exp.Null())
         whole = exp.select(exp.Count(this=exp.Star()), exp.Min(this=t), exp.Max(this=t), exp.CountIf(this=absent))
@@ -94,6 +97,10 @@ class PlacedSpine(Spine):
         query = exp.select(*[column(n) for n in schema.names]).from_(table_named(space.table("spine")))
         for batch in space.stream(query.order_by(column("rn")), schema, rows):
             yield np.asarray(batch.column(0)), pa.RecordBatch.from_arrays(batch.columns[1:], schema=self.schema)
+
+    def _kept(self, field: pa.Field) -> Tree:
+        """A column as it is given back: text that is not UTF-8 is refused."""
+        return self._columns.value(field.name, String) if pa.types.is_string(field.type) else column(field.name)
 
     def _forms(self) -> dict[str, Tree]:
         """T and the keys c0….

@@ -3,22 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pyarrow as pa
 from sqlglot import exp
 
+from headwater.errors import SourceError
 from headwater.offline.base import Each as Each
 from headwater.offline.base import SourceScope, ViewInput
 from headwater.offline.join.relations import EngineTable, ViewRelations
 from headwater.offline.trees import Tree, number
 from headwater.offline.words import Words
+from headwater.planning.resolved import ResolvedView
 
 ROWS = 65_536
 """Rows of a batch."""
 CANCELLED = "the history was cancelled: ask for it again to run it"
 """What `Cancelled` says."""
+
+
+class StatementError(SourceError):
+    """A statement fails for what it reads, and its error does not say of which view: the run adds that (`of_view`)."""
+
+
+@contextmanager
+def of_view(view: ResolvedView) -> Iterator[None]:
+    """A block whose errors of statements concern a view.
+
+    Raises:
+        SourceError: such an error, with the view.
+    """
+    try:
+        yield
+    except StatementError as bad:
+        raise SourceError(f"view {view.name!r} ({view.version}): {bad}") from bad
 
 
 @dataclass(frozen=True)

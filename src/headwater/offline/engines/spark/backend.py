@@ -22,7 +22,7 @@ from headwater.offline.engines.spark.scratch import ScratchFolder
 from headwater.offline.engines.spark.sources import query_of, view_name
 from headwater.offline.engines.spark.transpiled import transpiled
 from headwater.offline.engines.spark.types import arrow_schema, kept, kept_type, shaped, spark_name
-from headwater.offline.engines.spark.words import WORDS, name_sql
+from headwater.offline.engines.spark.words import VALID_TEXT_WORDS, WORDS, name_sql
 from headwater.offline.join.relations import EngineTable
 from headwater.offline.join.workspace import Each, Powers, Workspace
 from headwater.offline.trees import Tree
@@ -48,11 +48,10 @@ class SparkBackend(Backend):
         engine: whose session runs the statements, and whose scratch folder holds the tables.
     """
 
-    words = WORDS
-
     def __init__(self, engine: SparkEngine) -> None:
         self.engine = engine
         self._session = engine.session()
+        self.words = WORDS if self._session.holds_any_text else VALID_TEXT_WORDS
         self.powers = Powers(by_key=True, carries=self._session.orders_structs)
         self._tag = f"headwater-{id(engine)}-{next(_numbers)}"
         self._tables: dict[str, ScratchFolder] = {}
@@ -237,13 +236,13 @@ class SparkBackend(Backend):
         reader.parquet(folder.url).createOrReplaceTempView(name)
 
     def _render(self, query: exp.Query) -> str:
-        return query.sql(dialect=WORDS.dialect, identify=True)
+        return query.sql(dialect=self.words.dialect, identify=True)
 
     @contextmanager
     def _statement(self) -> Iterator[Any]:
         """The session, for one statement that `cancel` ends."""
         spark = self._session.spark
-        with failing(self._names), self._tagged(spark):
+        with failing(self._names, self._session.ended), self._tagged(spark):
             yield spark
 
     @contextmanager

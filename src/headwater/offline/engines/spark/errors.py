@@ -8,10 +8,12 @@ from contextlib import contextmanager
 
 from headwater.errors import HeadwaterError, SourceError, StorageFull, StoreError, Unavailable, listing, nearest
 from headwater.offline.engines.spark.words import FAILED, FAILED_END
+from headwater.offline.join.workspace import StatementError
 
 _OURS = re.compile(re.escape(FAILED) + "(.*?)" + re.escape(FAILED_END), re.DOTALL)
 _LOST = (
     "Connection refused",
+    "Stream removed",
     "UNAVAILABLE",
     "SparkContext was shut down",
     "SparkContext has been shutdown",
@@ -43,23 +45,43 @@ _OF_THE_DATA = (
     "USER_RAISED_EXCEPTION",
     "DATA_SOURCE_NOT_FOUND",
     "UNRESOLVED_ROUTINE",
+    "INVALID_PARAMETER_VALUE",
+    # as Sail says these
+    "cannot resolve attribute",
+    "unknown function",
+    "Cast error",
+    "Division by zero",
+    "Divide by zero",
+    "Invalid table location",
+    "Parquet error",
+    "Object at location",
 )
+"""What a query or its rows are at fault for."""
+_NOT_TEXT = ("non UTF-8 data", "Invalid UTF8 payload", "invalid utf-8 sequence")
+_DETAILS = re.compile(r'details = "(.*?)"\n', re.DOTALL)
+"""What gRPC writes an error's own words as."""
+_RAISED = re.compile(r"^\s*((?:[\w.]+\.)?\w*(?:Error|Exception|Invalid): .*)$", re.MULTILINE)
+_BEFORE = re.compile(r"^An error occurred while calling \S+ (?:: )?(?:[\w.$]+(?:Exception|Error): )?")
+"""What Py4J writes before Spark's own words."""
+_DENIED = ("Permission denied", "AccessControlException", "AccessDenied", "Errno 13")
 _SHOWN = 500
 _MISSING = ("TABLE_OR_VIEW_NOT_FOUND", "SCHEMA_NOT_FOUND", "table not found", "table or view not found")
-_NAME = re.compile(
-    r"(?:table or view|schema|table not found:?)\s+[`']?([^\s]+?)[`']?\s+cannot|not found:?\s*(\S+)", re.I
-)
+_NAME = re.compile(r"(?:table or view|schema) [`']?(\S+?)[`']? cannot be found|or view not found:? (\S+)", re.I)
+_OF_FORMAT = re.compile(r"(\w+)\.(\w+:/.*|/.*)")
+"""A path as the name of a table."""
 
 
 @contextmanager
-def failing(tables: Callable[[], Sequence[str]] = list) -> Iterator[None]:
+def failing(tables: Callable[[], Sequence[str]] = list, ended: Callable[[], bool] = lambda: False) -> Iterator[None]:
     """The block's errors of Spark as headwater's.
 
     Args:
         tables: the names of tables that there are, for a hint.
+        ended: whether the session is gone: what Spark then says depends on how far it had come.
 
     Raises:
-        SourceError: a value that does not fit; a table or column that is missing; a query that does not run.
+        SourceError: a value that does not fit; a table or column that is missing; a query that does not run. Where
+            Spark alone says it, a `StatementError`.
         StorageFull: a disk is full.
         Unavailable: the driver or the server is gone.
         StoreError: anything else.
@@ -69,6 +91,10 @@ def failing(tables: Callable[[], Sequence[str]] = list) -> Iterator[None]:
     except (HeadwaterError, KeyboardInterrupt, GeneratorExit):
         raise
     except Exception as bad:
+        if ended():
+            raise Unavailable(
+                "spark: its session was stopped; open the store again, with a new session where one was given"
+            ) from bad
         raise translated(bad, tables) from bad
 
 
@@ -85,33 +111,48 @@ def translated(bad: Exception, tables: Callable[[], Sequence[str]] = list) -> He
         )
     if any(lost in text for lost in _LOST):
         return Unavailable(
-            f"spark: its driver or server is gone ({_short(bad)}); open the store again, with a new session where "
+            f"spark: its driver or server is gone ({short(bad)}); open the store again, with a new session where "
             "one was given"
         )
     if any(missing in text for missing in _MISSING):
         return _not_found(text, tables)
     if "OutOfMemoryError" in text or "ExecutorLostFailure" in text:
         return StoreError(
-            f"spark: executors were lost or out of memory ({_short(bad)}): give them more memory "
+            f"spark: executors were lost or out of memory ({short(bad)}): give them more memory "
             "(spark.executor.memory), or more, smaller tasks (spark.sql.shuffle.partitions)"
         )
-    kind = SourceError if any(name in text for name in _OF_THE_DATA) else StoreError
-    return kind(f"spark: {_short(bad)}")
+    if any(invalid in text for invalid in _NOT_TEXT):
+        return StatementError(
+            f"spark: text that is not valid UTF-8 ({short(bad)}); leave out such rows, or take the column as Bytes"
+        )
+    if any(denied in text for denied in _DENIED):
+        return StoreError(
+            f"spark: permission denied ({short(bad)}): the executors and this process need to read and write "
+            "[offline.spark] scratch, and to read the tables"
+        )
+    kind = StatementError if any(name in text for name in _OF_THE_DATA) else StoreError
+    return kind(f"spark: {short(bad)}")
 
 
 def _not_found(text: str, tables: Callable[[], Sequence[str]]) -> SourceError:
     found = _NAME.search(text)
     name = next((group for group in found.groups() if group), "") if found is not None else ""
     name = name.replace("`", "").strip("'\"")
+    path = _OF_FORMAT.fullmatch(name)
+    if path is not None:
+        return StatementError(
+            f"spark: cannot read {path[2]} as {path[1]}: there is nothing, or Spark lacks that format; correct path= "
+            "or format=, or add the format's package to Spark"
+        )
     try:
         there = list(tables())
     except Exception:
         there = []
     near = nearest(name, there) or nearest(name.rpartition(".")[2], there)
     if near:
-        return SourceError(f"spark: there is no table {name!r}{near}")
+        return StatementError(f"spark: there is no table {name!r}{near}")
     has = f"; there are {listing(there)}" if there else ""
-    return SourceError(
+    return StatementError(
         f"spark: there is no table {name!r}{has}; temporary views of another session are not visible: "
         "use a table, a global temporary view or a query"
     )
@@ -133,7 +174,17 @@ def _whole_text(bad: BaseException) -> str:
     return "\n".join(texts)
 
 
-def _short(bad: BaseException) -> str:
-    lines = [line.strip() for line in str(bad).partition("JVM stacktrace")[0].splitlines()]
-    kept = [line for line in lines if line and not line.startswith(("at ", "== ", "'", "+-", ":-"))]
-    return " ".join(kept)[:_SHOWN] or type(bad).__name__
+def short(bad: BaseException) -> str:
+    """The first of what an error says, without stack traces and plans; of one in a Python worker its last line."""
+    text = str(bad)
+    details = _DETAILS.search(text)
+    if details is not None:
+        return details[1][:_SHOWN]
+    raised = _RAISED.findall(text.partition("Traceback (most recent call last)")[2])
+    if raised:
+        return str(raised[-1])[:_SHOWN]
+    for end in ("JVM stacktrace", "\n== SQL", "\nCaused by:", "This stopped SparkContext"):
+        text = text.partition(end)[0]
+    lines = [line.strip() for line in text.splitlines()]
+    kept = [line for line in lines if line and not line.startswith(("at ", "== ", "'", "+-", ":-", "..."))]
+    return _BEFORE.sub("", " ".join(kept)).strip()[:_SHOWN] or type(bad).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -9,6 +10,7 @@ from typing import Any
 
 from headwater import forks
 from headwater.errors import ConfigError, Unavailable, needs_package
+from headwater.offline.engines.spark.errors import short
 from headwater.offline.engines.spark.surroundings import remote_of_environment, says_which_spark, started_local
 from headwater.urls import shown_location
 
@@ -48,6 +50,10 @@ FROM (
 """
 """Whether NULL is lowest, NaN highest, and arrays are compared element by element."""
 
+_FIRST_RETRIES = 3
+"""The same of the first call, which soon says that nobody is there: some three seconds in all."""
+_PROBE = 5.0
+"""Seconds for a connection to a cluster's master."""
 _RETRIES, _BACKOFF = 6, 4_000
 """How often a call to a server that does not answer is tried again, and the longest pause between two (milliseconds):
 some twelve seconds in all. By PySpark's own policy a run waits ten minutes for a driver that is gone.
@@ -78,6 +84,21 @@ class OwnSession:
     def states_types(self) -> bool:
         """Whether the types that it says a query has are those that it writes."""
         return self.orders_structs
+
+    @property
+    def holds_any_text(self) -> bool:
+        """Whether a text of it may be bytes that are not UTF-8; others refuse such text themselves."""
+        return self.orders_structs
+
+    def ended(self) -> bool:
+        """Whether the Spark of this process that it belongs to was stopped; of a server its calls tell."""
+        if self.connect:
+            return False
+        try:
+            java = self.spark.sparkContext._jsc
+            return java is None or bool(java.sc().isStopped())
+        except Exception:
+            return True
 
     def close(self) -> None:
         """End the session; a Spark that headwater started ends with the last of its sessions."""
@@ -144,8 +165,13 @@ def at_server(remote: str, conf: Mapping[str, str]) -> OwnSession:
         from pyspark.sql.connect.client import DefaultChannelBuilder
 
     with _starting(f"the Spark Connect server {shown_location(remote)}"):
-        builder = DefaultChannelBuilder(remote)
-        own = _at_channel(builder)
+        try:
+            builder = DefaultChannelBuilder(remote)
+        except Exception as bad:
+            raise ConfigError(f"[offline.spark] remote = {shown_location(remote)!r}: {short(bad)}") from bad
+        own = _at_channel(builder, retries=_FIRST_RETRIES)
+        own.conf.get("spark.sql.session.timeZone")
+        _retry(own, _RETRIES)
         _set(own, conf)
     return OwnSession(own, None, local=_is_loopback(builder.host))
 
@@ -181,6 +207,8 @@ def of_master(master: str | None, conf: Mapping[str, str]) -> OwnSession:
                 f"[offline.spark] master = {master!r}: this process already has a Spark with master "
                 f"{context.master!r}; use that, or give its session: SparkOfflineEngine(session=…)"
             )
+        if context is None and master is not None:
+            _probe(master)
         with _starting(shown):
             if context is None:
                 builder = SparkSession.builder.appName("headwater")
@@ -227,16 +255,44 @@ def of_surroundings(conf: Mapping[str, str]) -> OwnSession:
     return beside(SparkSession(context), conf)
 
 
-def _at_channel(builder: Any) -> Any:
+def _at_channel(builder: Any, *, retries: int = _RETRIES) -> Any:
     from pyspark.sql.connect.session import SparkSession
 
     # not by the builder of sessions, which would make it the process's default
     own = SparkSession(connection=builder)
+    _retry(own, retries)
+    return own
+
+
+def _retry(own: Any, retries: int) -> None:
+    """How often its calls are tried again."""
     with suppress(Exception):  # older clients have no such thing
         from pyspark.sql.connect.client.retries import DefaultPolicy
 
-        own.client.set_retry_policies([DefaultPolicy(max_retries=_RETRIES, max_backoff=_BACKOFF)])
-    return own
+        own.client.set_retry_policies([DefaultPolicy(max_retries=retries, max_backoff=_BACKOFF)])
+
+
+def _probe(master: str) -> None:
+    """Look whether the master of a cluster answers; Spark itself waits for it for a minute.
+
+    Raises:
+        Unavailable: none of its hosts does.
+    """
+    if not master.startswith("spark://"):
+        return
+    problems = []
+    for address in master.removeprefix("spark://").split(","):
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), _PROBE).close()
+        except (OSError, ValueError) as bad:
+            problems.append(f"{address}: {bad}")
+        else:
+            return
+    raise Unavailable(
+        f"cannot use Spark with master {master!r}: {'; '.join(problems)}; make sure that it is running, and that host "
+        "and port are right"
+    )
 
 
 @contextmanager
@@ -265,9 +321,7 @@ def _set(own: Any, conf: Mapping[str, str]) -> None:
         except Exception as bad:
             if "CANNOT_MODIFY" in str(bad):
                 continue  # one of the whole application: it was given when that began, or is another's to say
-            raise ConfigError(
-                f"[offline.spark.conf] {name}: Spark does not take {value!r}: {_first_line(bad)}"
-            ) from bad
+            raise ConfigError(f"[offline.spark.conf] {name}: Spark does not take {value!r}: {short(bad)}") from bad
     for name, value in STATED.items():
         own.conf.set(name, value)
 
@@ -296,10 +350,6 @@ def _is_loopback(host: str) -> bool:
     return host in ("localhost", "::1", "[::1]") or host.startswith("127.")
 
 
-def _first_line(bad: BaseException) -> str:
-    return str(bad).strip().splitlines()[0][:300] if str(bad).strip() else type(bad).__name__
-
-
 @contextmanager
 def _starting(what: str) -> Iterator[None]:
     try:
@@ -307,4 +357,5 @@ def _starting(what: str) -> Iterator[None]:
     except (ConfigError, ImportError):
         raise
     except Exception as bad:
-        raise Unavailable(f"cannot use {what}: {_first_line(bad)}") from bad
+        cure = "make sure that it is running, and that host and port are right"
+        raise Unavailable(f"cannot use {what}: {short(bad)}; {cure}") from bad

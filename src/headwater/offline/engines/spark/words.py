@@ -67,9 +67,16 @@ def name_sql(name: str) -> str:
 
 
 class SparkWords:
-    """See `headwater.offline.words.Words`; the session's time zone is UTC."""
+    """See `headwater.offline.words.Words`; the session's time zone is UTC.
+
+    Args:
+        any_text: whether text may be bytes that are not UTF-8.
+    """
 
     dialect = "spark"
+
+    def __init__(self, *, any_text: bool) -> None:
+        self._misfits = _SparkMisfits(any_text=any_text)
 
     def type_name(self, dtype: DType) -> str:
         return type_name(dtype)
@@ -85,7 +92,7 @@ class SparkWords:
         return tree(_cast(_rendered(column), given, dtype))
 
     def misfit(self, column: Tree, given: pa.DataType, dtype: DType) -> Tree | None:
-        found = _MISFITS.condition(_rendered(column), given, dtype)
+        found = self._misfits.condition(_rendered(column), given, dtype)
         return None if found is None else tree(found)
 
     def failed(self, before: str, value: Tree, after: str, place: Place | None) -> Tree:
@@ -115,15 +122,15 @@ class SparkWords:
         return tree(f"CAST(conv(substring(md5(CAST({sql} AS BINARY)), 1, {DIGITS}), 16, 10) AS BIGINT)")
 
 
-WORDS = SparkWords()
-
-
 def _rendered(value: Tree) -> str:
     return value.sql(dialect="spark", identify=True)
 
 
 class _SparkMisfits(Misfits):
     """See `Misfits`."""
+
+    def __init__(self, *, any_text: bool) -> None:
+        self._any_text = any_text
 
     def not_whole(self, sql: str, end: int, *, least: bool) -> str:
         first = ">=" if least else ">"
@@ -135,6 +142,9 @@ class _SparkMisfits(Misfits):
 
     def beyond_float32(self, sql: str) -> str:
         return f"(NOT isnan({sql}) AND abs({sql}) >= {FLOAT32_END:.0f}D AND abs({sql}) < CAST('Infinity' AS DOUBLE))"
+
+    def text(self, sql: str) -> str | None:
+        return f"NOT is_valid_utf8({sql})" if self._any_text else None
 
     def time(self, sql: str, given: pa.DataType, dtype: DType) -> str:
         # Spark has years from -290,000 to 290,000, Python and the embedded engine those of ISO 8601
@@ -153,7 +163,7 @@ class _SparkMisfits(Misfits):
         return f"({sql} IS NOT NULL AND ({' OR '.join(conditions)}))"
 
 
-_MISFITS = _SparkMisfits()
+WORDS, VALID_TEXT_WORDS = SparkWords(any_text=True), SparkWords(any_text=False)
 
 
 def _cast(sql: str, given: pa.DataType, dtype: DType, depth: int = 0) -> str:

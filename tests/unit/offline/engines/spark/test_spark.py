@@ -1,13 +1,17 @@
 """What of the engine on Spark needs no Spark: its errors, its settings, and columns on their way there and back."""
 
+import re
+
 import pyarrow as pa
 import pytest
 
 import headwater as hw
 from headwater.offline.engines.spark.engine import SparkEngine
 from headwater.offline.engines.spark.errors import translated
+from headwater.offline.engines.spark.sessions import _probe
 from headwater.offline.engines.spark.surroundings import remote_of_environment, says_which_spark, started_local
 from headwater.offline.engines.spark.types import given_back, kept, kept_type
+from headwater.offline.join.workspace import StatementError
 
 
 def test_a_lost_driver_and_a_full_disk_are_named():
@@ -15,6 +19,44 @@ def test_a_lost_driver_and_a_full_disk_are_named():
     assert isinstance(lost, hw.Unavailable) and "open the store again" in str(lost)
     full = translated(RuntimeError("java.io.IOException: No space left on device"))
     assert isinstance(full, hw.errors.StorageFull) and "spark.local.dir" in str(full)
+
+
+CAUSES = [
+    ("[TABLE_OR_VIEW_NOT_FOUND] The table or view `db`.`ride` cannot be found. Verify", StatementError, "'db.ride'"),
+    ("Table not found: [TABLE_OR_VIEW_NOT_FOUND] Table or view not found: ride", StatementError, "no table 'ride'"),
+    ("[TABLE_OR_VIEW_NOT_FOUND] The table or view `delta`.`s3://b/x` cannot be found", StatementError, "as delta"),
+    ("[CAST_INVALID_INPUT] The value 'x'\n== SQL (line 1)\n...ST(`km`", StatementError, "The value 'x'$"),
+    ("Invalid argument error: Encountered non UTF-8 data: at 0", StatementError, "take the column as Bytes"),
+    ("java.nio.file.AccessDeniedException: /scratch: Permission denied", hw.errors.StoreError, "scratch"),
+    ("ExecutorLostFailure (executor 1 exited)", hw.errors.StoreError, "spark.executor.memory"),
+    (
+        '<RPC:\n\tstatus = StatusCode.UNAVAILABLE\n\tdetails = "refused"\n\tdebug = "x"\n>',
+        hw.Unavailable,
+        r"gone \(refused\); open",
+    ),
+    (
+        'An exception was thrown\nTraceback (most recent call last):\n  File "x.py"\nValueError: 7\n SQLSTATE: 38000',
+        hw.errors.StoreError,
+        "spark: ValueError: 7$",
+    ),
+    (
+        "An error occurred while calling o8.collectToPython.\n: org.apache.spark.SparkException: [ODD] x\n\tat org.a.B",
+        hw.errors.StoreError,
+        r"spark: \[ODD\] x$",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "kind", "told"), CAUSES)
+def test_each_cause_has_its_error(text, kind, told):
+    found = translated(RuntimeError(text))
+    assert type(found) is kind and re.search(told, str(found))
+
+
+def test_the_master_of_a_cluster_that_does_not_answer_is_told_at_once():
+    with pytest.raises(hw.Unavailable, match="make sure that it is running"):
+        _probe("spark://127.0.0.1:9,127.0.0.1:x")
+    _probe("local[2]")
 
 
 def test_one_of_session_master_and_remote_is_taken(tmp_path):
