@@ -20,7 +20,7 @@ from headwater.online.rows.windows.codec import (
     decode_row,
     lists_start,
 )
-from headwater.online.rows.windows.list_bytes import LIFETIME, LIST_HEAD
+from headwater.online.rows.windows.list_bytes import USUAL, usual_size
 from headwater.online.rows.windows.row import WindowRow
 from headwater.online.rows.windows.stored_lists import Plans, StoredLists
 from headwater.planning.windows.layout import WindowLayout
@@ -151,7 +151,7 @@ def _are_usual(
         at, size = (base + starts)[:, None] + begins[:, some], np.array([plans.lists[i].size for i in some])
         head = words.take(at >> 2, mode="clip").astype(np.int64)
         flags, count = head & 0xFF, head >> 16
-        least = LIST_HEAD.size + 8 * (count > 0) + (size + 4) * count + size * (flags > 0)
-        each = (at & 7 == 0) & (sizes[:, some] >= least) & ((flags == 0) | (flags == LIFETIME))
+        least = usual_size(size, count, flags > 0)
+        each = (at & 7 == 0) & (sizes[:, some] >= least) & (flags & ~USUAL == 0)
         usual &= each.all(axis=1)
     return usual

@@ -9,7 +9,8 @@ import numpy as np
 
 from headwater.online.rows.windows.list_bytes import MOST_NARROW
 from headwater.online.rows.windows.records_of_many import Changes, Merge, Records, span
-from headwater.planning.windows.kinds import COUNT, MAX_INT64, MIN_INT64, SPREAD, TOTAL
+from headwater.online.rows.windows.state_bytes import wide_columns
+from headwater.planning.windows.kinds import MAX_INT64, MIN_INT64, SPREAD, TOTAL
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,7 +39,7 @@ class CountsOfMany:
 
     def __init__(self, layout: ListLayout, step: int) -> None:
         self._step, self._kind = step, layout.kind
-        self._columns = {COUNT: 0, SPREAD: 2}.get(layout.kind, 1)
+        self._columns = wide_columns(layout)
         whole = layout.kind == TOTAL and layout.dtype is not None and not layout.dtype.name.startswith("float")
         self._form = _I64 if whole else _F64
         self.wide = 8 * self._columns

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from headwater.online.rows.windows.records_of_many import Merge, Records, span
+from headwater.online.rows.windows.state_bytes import wide_columns
 from headwater.planning.windows.kinds import MIN
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class ExtremesOfMany:
     def __init__(self, layout: ListLayout, step: int) -> None:
         assert layout.dtype is not None and layout.dtype.numpy is not None
         self._step, self._form = step, layout.dtype.numpy
-        self.wide = 8 if self._form.itemsize == 8 else 0
+        self.wide = 8 * wide_columns(layout)
         self.rule = MIN, self._form.str
 
     def change(self, edits: Edits, merge: Merge) -> Bools:

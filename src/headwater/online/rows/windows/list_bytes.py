@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from operator import lt
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,8 @@ LIST_HEAD = struct.Struct("<BxHxxxx")
 TIME = struct.Struct("<q")
 PADDING = (b"", b"\0\0\0\0")
 """Behind so many numbers of 4 bytes more than pairs."""
+USUAL = LIFETIME | 0xFFFF << 16
+"""The bits that the head of a usual list may have: a lifetime, and how many records there are."""
 MOST_RECORDS, MOST_NARROW = 0xFFFF, 0xFFFFFFFF
 """How many records a list has; the greatest distance of a boundary, or count, in 4 bytes."""
 
@@ -28,6 +31,17 @@ MOST_RECORDS, MOST_NARROW = 0xFFFF, 0xFFFFFFFF
 def aligned(size: int) -> bytes:
     """The zeros that bring bytes to a multiple of 8."""
     return bytes(-size % 8)
+
+
+def usual_size(state: Any, count: Any, lifetime: Any) -> Any:
+    """Bytes of a usual list; its padding may follow.
+
+    Args:
+        state: bytes of a state; a number, or an array for many lists, as the others.
+        count: how many records there are.
+        lifetime: whether there is a lifetime.
+    """
+    return LIST_HEAD.size + TIME.size * (count > 0) + (state + 4) * count + state * lifetime
 
 
 def pack_list(layout: ListLayout, given: RowList, step: int) -> bytes:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from headwater.online.rows.codec import WINDOW_HEADER_SIZE
-from headwater.online.rows.windows.list_bytes import LIFETIME
-from headwater.online.rows.windows.stored import USUAL, narrow_bytes, wide_columns
+from headwater.online.rows.windows.list_bytes import LIFETIME, USUAL
+from headwater.online.rows.windows.state_bytes import narrow_bytes, wide_columns
 from headwater.planning.windows.kinds import COUNT, MAX, MIN, SPREAD, TOTAL
 from headwater.planning.windows.layout import ListLayout, WindowFeature, WindowLayout
 from headwater.planning.windows.rule import Window

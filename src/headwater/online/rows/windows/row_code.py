@@ -13,8 +13,9 @@ from functools import partial
 from typing import Any
 
 from headwater.definitions.aggregate_functions import FUNCTIONS
-from headwater.online.rows.windows.list_bytes import LIFETIME
-from headwater.online.rows.windows.stored import USUAL, narrow_bytes, number_form, wide_columns
+from headwater.online.rows.windows.list_bytes import LIFETIME, USUAL
+from headwater.online.rows.windows.state_bytes import narrow_bytes, wide_columns
+from headwater.online.rows.windows.stored import number_form
 from headwater.planning.windows.kinds import MAX, MIN, SPREAD, finish
 from headwater.planning.windows.layout import ListLayout, WindowFeature, WindowLayout
 from headwater.planning.windows.rule import Window

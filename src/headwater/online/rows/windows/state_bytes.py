@@ -54,15 +54,25 @@ def pack_states(layout: ListLayout, states: Sequence[Any], step: int) -> tuple[i
     return 0, b"", _pieces([_pack_entries(state, layout) for state in states])
 
 
+def wide_columns(layout: ListLayout) -> int:
+    """How many columns of 8 bytes stand before the boundaries; without flags."""
+    if layout.kind in (MIN, MAX):
+        form = None if layout.dtype is None else layout.dtype.numpy
+        return int(form is not None and form.itemsize == 8)
+    return {TOTAL: 1, SPREAD: 2}.get(layout.kind, 0)
+
+
+def narrow_bytes(layout: ListLayout) -> int:
+    """Bytes of a state that stand behind them, where states are numbers; without flags."""
+    if layout.kind in (MIN, MAX):
+        assert layout.dtype is not None and layout.dtype.numpy is not None
+        return 0 if layout.dtype.numpy.itemsize == 8 else layout.dtype.numpy.itemsize
+    return 4
+
+
 def wide_size(layout: ListLayout, flags: int) -> int:
     """Bytes that a state takes of the columns that stand before the boundaries."""
-    if layout.kind == TOTAL:
-        return 16 if flags & WIDE_SUMS else 8
-    if layout.kind == SPREAD:
-        return 16
-    if layout.kind in (MIN, MAX) and layout.dtype is not None and layout.dtype.numpy is not None:
-        return 8 if layout.dtype.numpy.itemsize == 8 else 0
-    return 0
+    return 16 if layout.kind == TOTAL and flags & WIDE_SUMS else 8 * wide_columns(layout)
 
 
 def unpack_states(layout: ListLayout, flags: int, count: int, columns: Bytes, rest: Bytes, step: int) -> list[Any]:

@@ -16,7 +16,7 @@ from headwater.online.rows.windows.list_bytes import (
 )
 from headwater.online.rows.windows.packing import Bytes
 from headwater.online.rows.windows.state_bytes import WIDE_COUNTS, WIDE_SUMS, piece_state, wide_size
-from headwater.planning.windows.kinds import COUNT, MAX, MIN, SPREAD, TOTAL
+from headwater.planning.windows.kinds import COUNT, SPREAD, TOTAL
 from headwater.planning.windows.layout import WHOLE, ListLayout
 
 HEAD = struct.Struct("<BxHxxxx")
@@ -26,8 +26,6 @@ U64 = struct.Struct("<Q")
 DOUBLE = struct.Struct("<d")
 NUMBERED = frozenset({COUNT, TOTAL, SPREAD})
 """Kinds whose states have a count."""
-USUAL = LIFETIME | 0xFFFF << 16
-"""The bits that the head of a usual list may have: a lifetime, and how many records there are."""
 
 
 class StoredList(Sequence[Any]):
@@ -151,19 +149,3 @@ def number_form(layout: ListLayout) -> struct.Struct:
     """How the least or greatest value of a list is stored, where its states are numbers."""
     assert layout.dtype is not None and layout.dtype.numpy is not None
     return struct.Struct(_FORMS[layout.dtype.numpy.str])
-
-
-def wide_columns(layout: ListLayout) -> int:
-    """How many columns of 8 bytes stand before the boundaries."""
-    if layout.kind in (MIN, MAX):
-        assert layout.dtype is not None and layout.dtype.numpy is not None
-        return int(layout.dtype.numpy.itemsize == 8)
-    return {TOTAL: 1, SPREAD: 2}.get(layout.kind, 0)
-
-
-def narrow_bytes(layout: ListLayout) -> int:
-    """Bytes of a state that stand behind them."""
-    if layout.kind in (MIN, MAX):
-        assert layout.dtype is not None and layout.dtype.numpy is not None
-        return 0 if layout.dtype.numpy.itemsize == 8 else layout.dtype.numpy.itemsize
-    return 4

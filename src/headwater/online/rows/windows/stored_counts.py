@@ -24,9 +24,6 @@ class StoredCounts:
     Args:
         layout: the list's.
         step: what boundaries are multiples of.
-
-    Attributes:
-        size: bytes of a state.
     """
 
     def __init__(self, layout: ListLayout, step: int) -> None:
@@ -34,7 +31,6 @@ class StoredCounts:
         self._lifetime, self._bounded = layout.lifetime, bool(layout.bounded)
         self._whole = layout.dtype is not None and not layout.dtype.name.startswith("float")
         self._codes = {TOTAL: "q" if self._whole else "d", SPREAD: "dd"}.get(layout.kind, "")
-        self.size = 4 + 8 * len(self._codes)
         self._add = {TOTAL: self._add_total, SPREAD: self._add_spread}.get(layout.kind, self._add_count)
 
     def changed(self, data: bytes, entries: Sequence[tuple[int, Any]], ends: Ends) -> bytes | None:

@@ -22,9 +22,6 @@ class StoredExtremes:
     Args:
         layout: the list's.
         step: what boundaries are multiples of.
-
-    Attributes:
-        size: bytes of a state.
     """
 
     def __init__(self, layout: ListLayout, step: int) -> None:
@@ -37,7 +34,6 @@ class StoredExtremes:
         if layout.dtype.numpy.kind == "f":
             self._further = _less if least else _greater
         self._forms: dict[tuple[int, int], struct.Struct] = {}
-        self.size = layout.dtype.numpy.itemsize
 
     def changed(self, data: bytes, entries: Sequence[tuple[int, Any]], ends: Ends) -> bytes | None:
         """The list with events merged, without what no window can select and what equals the next.

@@ -11,10 +11,11 @@ import msgspec
 
 from headwater.online.rows.windows.counts_of_many import CountsOfMany
 from headwater.online.rows.windows.extremes_of_many import ExtremesOfMany
-from headwater.online.rows.windows.list_bytes import LIFETIME, LIST_HEAD, pack_list, unpack_list
+from headwater.online.rows.windows.list_bytes import LIST_HEAD, USUAL, pack_list, unpack_list, usual_size
 from headwater.online.rows.windows.lists import RowList
 from headwater.online.rows.windows.packing import Bytes
 from headwater.online.rows.windows.selectable import Hops, hops_of
+from headwater.online.rows.windows.state_bytes import narrow_bytes, wide_columns
 from headwater.online.rows.windows.stored_counts import StoredCounts
 from headwater.online.rows.windows.stored_extremes import StoredExtremes
 from headwater.planning.windows.kinds import MAX, MIN
@@ -23,10 +24,6 @@ from headwater.planning.windows.layout import ListLayout
 if TYPE_CHECKING:
     from headwater.planning.windows.events import WindowEvent
     from headwater.planning.windows.layout import WindowLayout
-
-
-_USUAL = frozenset({0, LIFETIME})
-"""Flags of a list that can be changed as it is stored."""
 
 
 class ListPlan:
@@ -54,7 +51,7 @@ class ListPlan:
             extreme = layout.kind in (MIN, MAX)
             self.one = (StoredExtremes if extreme else StoredCounts)(layout, step)
             self.many = (ExtremesOfMany if extreme else CountsOfMany)(layout, step)
-            self.size = self.one.size
+            self.size = 8 * wide_columns(layout) + narrow_bytes(layout)
 
     @property
     def rule(self) -> tuple[str, str]:
@@ -66,8 +63,7 @@ class ListPlan:
         if len(data) < LIST_HEAD.size or not self.size:
             return False
         flags, count = LIST_HEAD.unpack_from(data)
-        size: int = (16 if count else 8) + (self.size + 4) * count + (self.size if flags else 0)
-        return size <= len(data) and flags in _USUAL
+        return not flags & ~USUAL and bool(usual_size(self.size, count, flags > 0) <= len(data))
 
     def value_of(self, event: WindowEvent) -> Any:
         """The value of an event; None: the list does not have it."""
