@@ -154,11 +154,55 @@ def test_parquet_files_of_types_that_spark_reads_otherwise_are_left_to_duckdb(tm
         "nanos": {**plain, "at": at.cast(pa.timestamp("ns", "UTC"))},
         "unsigned": {**plain, "n": pa.array([1], pa.uint64())},
         "case": {**plain, "KM": pa.array([1.0])},
+        "variable": {**plain, "${java.version}": pa.array([1.0])},
     }
-    for name, columns in {"plain": plain, **others}.items():
-        pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet")
+    for name, columns in {"plain": plain, "brotli": plain, "co:lon": plain, **others}.items():
+        codec = "brotli" if name == "brotli" else "snappy"
+        pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet", compression=codec)
         found = engine.readable_files(hw.ParquetSource(f"{name}.parquet", event_time="at"))
         assert (found is not None) == (name == "plain" and not SAIL)
+
+
+def test_names_are_taken_as_they_are(tmp_path, spark):
+    """Neither a wildcard of a path is one, nor is a column's name a variable or a pattern."""
+    folder = tmp_path / "a [1]{b,c}*?"
+    names = ["${spark.sql.session.timeZone}", "k.*", "it's `so`", "\\u0041"]
+    for place, value in ((folder, 1.0), (tmp_path / "a 1bX?", 2.0)):
+        place.mkdir()
+        columns = {"driver": [1], "at": pa.array([DAY], pa.timestamp("us", "UTC")), **{n: [value] for n in names}}
+        pq.write_table(pa.table(columns), place / "x.parquet")
+    features = [hw.Feature(f"f{i}", hw.Float64, column=name) for i, name in enumerate(names)]
+    sources = [hw.ParquetSource("x.parquet", event_time="at")]
+    # a path of Spark's own is Spark's to read, its project's folder is not
+    sources += [] if SAIL else [hw.SparkSource(path="x.parquet", format="parquet", event_time="at")]
+    views = [hw.FeatureView(f"v{i}", entity=DRIVER, source=s, features=features) for i, s in enumerate(sources)]
+    engine = SparkEngine(folder, session=spark)
+    with hw.FeatureStore(folder, offline=engine) as store:
+        store.apply([DRIVER, *views])
+        spine = pa.table({"driver": [1], "timestamp": [DAY]})
+        for first, view in enumerate(views):  # Spark itself reads NULL for the first name
+            (found,) = store.get_historical_features(spine, [f"{view.name}:*"]).to_pylist()
+            assert [found[f"f{i}"] for i in range(first, len(names))] == [1.0] * (len(names) - first)
+    engine.close()
+
+
+def test_a_scratch_folder_whose_name_would_be_a_pattern_is_refused(tmp_path, spark):
+    engine = SparkEngine(tmp_path, session=spark, scratch=str(tmp_path / "a[1]"))
+    with pytest.raises(hw.ConfigError, match=r"scratch = .*: the path must not contain"):
+        engine.scratch()
+    engine.close()
+
+
+def test_a_run_of_written_rows_alone(tmp_path, engine, table):
+    """Its rows are in order of their keys, though the source has none that are new."""
+    with hw.FeatureStore(tmp_path, offline=engine, online="memory:", clock=lambda: DAY.replace(month=5)) as store:
+        store.apply([DRIVER, rides(hw.SparkSource(table=table, event_time="at"))])
+        store.materialize()
+        rows = [{"driver": n, "at": DAY.replace(month=4), "km": float(-n)} for n in (2, 1)]
+        store.write("rides", rows, to="offline")
+        run = store.materialize().runs[0]
+        assert (run.rows, run.applied) == (2, 2)
+        assert store.get_online_features(["rides:km"], [1, 2]).to_dict()["km"] == [-1.0, -2.0]
 
 
 def test_a_server_that_is_killed_is_an_error_that_says_what_to_do(tmp_path, monkeypatch):

@@ -19,10 +19,11 @@ from headwater.offline.engines.spark.errors import failing
 from headwater.offline.engines.spark.executors import OnExecutor
 from headwater.offline.engines.spark.files import ReadableFiles
 from headwater.offline.engines.spark.scratch import ScratchFolder
+from headwater.offline.engines.spark.sessions import struct_type
 from headwater.offline.engines.spark.sources import query_of, view_name
 from headwater.offline.engines.spark.transpiled import transpiled
-from headwater.offline.engines.spark.types import arrow_schema, kept, kept_type, shaped, spark_name
-from headwater.offline.engines.spark.words import VALID_TEXT_WORDS, WORDS, name_sql
+from headwater.offline.engines.spark.types import arrow_schema, kept, kept_type, shaped
+from headwater.offline.engines.spark.words import VALID_TEXT_WORDS, WORDS
 from headwater.offline.join.relations import EngineTable
 from headwater.offline.join.workspace import Each, Powers, Workspace
 from headwater.offline.trees import Tree
@@ -68,7 +69,7 @@ class SparkBackend(Backend):
         made = pa.schema([pa.field(f.name, kept_type(f.type)) for f in answer])
         with self._statement() as spark:
             together = spark.sql(self._render(query)).repartition(*keys)
-            self._hold(name, together.mapInArrow(OnExecutor(function, schema, made), ddl(made)))
+            self._hold(name, together.mapInArrow(OnExecutor(function, schema, made), struct_type(made)))
 
     def drop(self, name: str) -> None:
         folder = self._tables.pop(name, None)
@@ -102,9 +103,9 @@ class SparkBackend(Backend):
                 written(without_void(spark.sql(self._render(unordered))), folder)
             if unordered is query:
                 yield from read(folder, schema, rows)
-            elif folder.parts():
+            elif order is not None and folder.parts():
                 ordered = exp.select(exp.Star()).from_(files_as_table(folder, "t"))
-                ordered.set("order", order)
+                ordered.set("order", _of_outputs(order))
                 sql = ordered.sql("duckdb", identify=True)
                 yield from (shaped(batch, schema) for batch in self._read_here(sql, rows))
         finally:
@@ -126,7 +127,7 @@ class SparkBackend(Backend):
             frame = without_void(spark.sql(self._render(query)))
             if order is not None:
                 frame = frame.sortWithinPartitions(*[key.this.name for key in order.expressions])
-            rows = frame.mapInArrow(OnExecutor(function, schema, made), ddl(made)).collect()
+            rows = frame.mapInArrow(OnExecutor(function, schema, made), struct_type(made)).collect()
         columns = [pa.array([row[i] for row in rows], field.type) for i, field in enumerate(answer)]
         yield pa.RecordBatch.from_arrays(columns, schema=answer)
 
@@ -147,7 +148,7 @@ class SparkBackend(Backend):
                     columns = [kept(c, f.type) for c, f in zip(batch.columns, wanted, strict=True)]
                     writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=wanted), _ROW_GROUP)
         with self._statement() as spark:
-            spark.read.schema(ddl(wanted)).parquet(folder.url).createOrReplaceTempView(name)
+            spark.read.schema(struct_type(wanted)).parquet(folder.url).createOrReplaceTempView(name)
 
     def table_of(self, source: Source) -> EngineTable | None:
         if isinstance(source, ParquetSource):
@@ -184,7 +185,7 @@ class SparkBackend(Backend):
         """Some Parquet files as a table."""
         name = readable.name(files)
         with self._statement() as spark:
-            frame = spark.read.schema(ddl(readable.schema)).parquet(*readable.paths(files))
+            frame = spark.read.schema(struct_type(readable.schema)).parquet(*readable.paths(files))
             frame.createOrReplaceTempView(name)
             self.engine.made(name)
         return exp.to_table(name)
@@ -263,6 +264,14 @@ class SparkBackend(Backend):
         return [row["tableName"] for row in rows if not row["tableName"].startswith("hw_")]
 
 
+def _of_outputs(order: Tree) -> Tree:
+    """The order of a query, by its own columns instead of its tables'."""
+    found = order.copy()
+    for key in found.find_all(exp.Column):
+        key.set("table", None)
+    return found
+
+
 def written(frame: Any, folder: ScratchFolder) -> None:
     """Write a frame's rows as Parquet; they are there once all of them are."""
     _writer(frame).parquet(folder.url)
@@ -298,8 +307,3 @@ def without_void(frame: Any) -> Any:
         if field.dataType.typeName() == "void":
             frame = frame.withColumn(field.name, frame[field.name].cast("boolean"))
     return frame
-
-
-def ddl(schema: pa.Schema) -> str:
-    """The columns of kept types in Spark's DDL."""
-    return ", ".join(f"{name_sql(f.name)} {spark_name(f.type)}" for f in schema)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,10 @@ from headwater.planning.files import FileIdentity
 
 _MOST = 10_000
 """Of more files than this the footers are not read one by one."""
+_CODECS = frozenset(("UNCOMPRESSED", "SNAPPY", "GZIP", "ZSTD", "LZ4", "LZ4_RAW"))
+"""Those that every Spark brings."""
+_WILD = re.compile(r"[][{}*?\\]")
+"""What Spark takes as a pattern in a path."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class ReadableFiles:
 
     def paths(self, files: Sequence[FileIdentity]) -> list[str]:
         """Where some of them are, for Spark."""
-        return [f"file://{(self.folder / file.path).absolute()}" for file in files]
+        return [local_url(self.folder / file.path) for file in files]
 
     def name(self, files: Sequence[FileIdentity]) -> str:
         """The name of the temporary view of some of them: the same of the same files."""
@@ -52,6 +57,15 @@ class ReadableFiles:
         return [(whole, False), (tuple(f for f in opened if f not in whole), True)]
 
 
+def local_url(path: Path) -> str:
+    """A path of this machine for Spark, as that very name: no character of it is a wildcard."""
+    return f"file://{_WILD.sub(_escaped, str(path.absolute()))}"
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\{found.group()}"
+
+
 def readable_files(
     source: ParquetSource, files: Sequence[FileIdentity], folder: Path, schemas: dict[FileIdentity, pa.Schema]
 ) -> ReadableFiles | None:
@@ -59,7 +73,8 @@ def readable_files(
 
     That is so where all of them have the same columns, of types that both read alike: no unsigned integers, times of
     nanoseconds (INT96 too), times of day or half floats; no two names that differ in case alone; no partitions in the
-    names of folders; no naive times of another zone than UTC.
+    names of folders, and no colon in that of a file; no naive times of another zone than UTC; no codec that Spark does
+    not bring (Brotli).
 
     Args:
         source: the source.
@@ -69,16 +84,15 @@ def readable_files(
     """
     if is_remote(source.location) or source.timezone is not None or not 0 < len(files) <= _MOST:
         return None
-    if any("=" in file.path for file in files):
+    if any("=" in file.path or ":" in Path(file.path).name for file in files):
         return None
     first: pa.Schema | None = None
     for file in files:
         schema = schemas.get(file)
         if schema is None:
-            try:
-                schema = pq.read_schema(folder / file.path).remove_metadata()
-            except (OSError, pa.ArrowException):
-                return None  # the embedded engine says what is wrong with it
+            schema = _schema(folder / file.path)
+            if schema is None:
+                return None
             if file.settled:
                 schemas[file] = schema
         if first is None:
@@ -88,7 +102,21 @@ def readable_files(
     assert first is not None
     if len({name.casefold() for name in first.names}) < len(first.names) or not all(map(_alike, first.types)):
         return None
+    if any("${" in name for name in first.names):
+        return None  # Hadoop's settings, through which the names reach its reader, take that for a variable
     return ReadableFiles(tuple(files), pa.schema([(f.name, kept_type(f.type)) for f in first]), folder)
+
+
+def _schema(path: Path) -> pa.Schema | None:
+    """The columns of a file; None where Spark cannot read it."""
+    try:
+        with pq.ParquetFile(path) as file:
+            footer = file.metadata
+            group = footer.row_group(0) if footer.num_row_groups else None
+            codecs = {group.column(i).compression for i in range(group.num_columns)} if group is not None else set()
+            return file.schema_arrow.remove_metadata() if codecs <= _CODECS else None
+    except (OSError, pa.ArrowException):
+        return None  # the embedded engine says what is wrong with it
 
 
 def _alike(kind: pa.DataType) -> bool:

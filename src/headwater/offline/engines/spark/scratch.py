@@ -13,6 +13,9 @@ from headwater.errors import ConfigError, StoreError
 from headwater.offline.result_folder import files_at
 from headwater.urls import shown_location
 
+_PATTERNS = frozenset("*?[]{}\\%#")
+"""What one of the readers of a path takes for a wildcard, an escape or the end of it."""
+
 
 class Scratch:
     """A folder of one engine, gone with it.
@@ -34,6 +37,8 @@ class Scratch:
         try:
             if self.is_local:
                 path = Path(given.removeprefix("file://")).absolute()
+                if set(str(path)) & _PATTERNS:
+                    raise ValueError(f"the path must not contain any of {' '.join(sorted(_PATTERNS))}")
                 self.files, self._root = fs.LocalFileSystem(), str(path / name)
                 self._url = f"file://{path / name}"
             else:

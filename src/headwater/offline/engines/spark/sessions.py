@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import pyarrow as pa
+
 from headwater import forks
 from headwater.errors import ConfigError, Unavailable, needs_package
 from headwater.offline.engines.spark.errors import short
@@ -30,6 +32,8 @@ STATED = {
     "spark.sql.files.ignoreCorruptFiles": "false",
     "spark.sql.files.ignoreMissingFiles": "false",
     "spark.sql.legacy.timeParserPolicy": "CORRECTED",
+    "spark.sql.variable.substitute": "false",
+    "spark.sql.parser.quotedRegexColumnNames": "false",
 }
 """What every statement depends on, whatever the given session, the server or the cluster says."""
 _TAKEN = ("spark.sql.catalog", "spark.sql.shuffle.", "spark.sql.adaptive.", "spark.sql.files.max", "spark.databricks.")
@@ -124,6 +128,13 @@ class OwnSession:
 def is_connect(spark: Any) -> bool:
     """Whether a session is one of Spark Connect."""
     return any(".connect." in f"{base.__module__}." for base in type(spark).__mro__)
+
+
+def struct_type(schema: pa.Schema) -> Any:
+    """The Spark `StructType` of columns of kept types; not as text, which a session would parse in its own way."""
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    return from_arrow_schema(schema, prefer_timestamp_ntz=True)
 
 
 def beside(given: Any, conf: Mapping[str, str]) -> OwnSession:

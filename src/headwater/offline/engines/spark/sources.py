@@ -12,6 +12,7 @@ from sqlglot.errors import SqlglotError
 from headwater.definitions.source import Source
 from headwater.definitions.sources import SparkSource, SQLSource
 from headwater.errors import SourceError
+from headwater.offline.engines.spark.files import local_url
 from headwater.offline.engines.spark.words import name_sql
 from headwater.offline.trees import Tree
 
@@ -39,7 +40,7 @@ def query_of(source: Source, folder: Path) -> str | None:
 
 def _located(path: str, folder: Path) -> str:
     """A path as Spark takes it."""
-    return path if "://" in path or path.startswith("/") else f"file://{(folder / path).absolute()}"
+    return path if "://" in path or path.startswith("/") else f"{local_url(folder)}/{path}"
 
 
 def table_name(name: str) -> str:

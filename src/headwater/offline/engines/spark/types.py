@@ -22,7 +22,7 @@ _PLAIN = {
     "timestamp_ntz": pa.timestamp("us"),
     "void": pa.null(),
 }
-_NAMES = {kind: name for name, kind in _PLAIN.items() if name != "void"}
+_KEPT = frozenset(kind for name, kind in _PLAIN.items() if name != "void")
 _UNKNOWN = pa.struct([])
 """Of a type that no column of a view can have: intervals, variants, types of users."""
 
@@ -52,7 +52,7 @@ def kept_type(kind: pa.DataType) -> pa.DataType:
     """The Arrow type, one that Spark reads from Parquet, in which values of a type are kept and ordered as before."""
     if pa.types.is_dictionary(kind):
         return kept_type(kind.value_type)
-    if kind in _NAMES or pa.types.is_decimal128(kind):
+    if kind in _KEPT or pa.types.is_decimal128(kind):
         return kind
     if pa.types.is_uint64(kind):
         return pa.decimal128(20, 0)
@@ -100,19 +100,6 @@ def _lists(values: pa.Array, kind: pa.DataType) -> pa.Array:
     mask = pa.concat_arrays([values.is_null(), pa.array([False])])
     offsets = pc.if_else(mask, pa.scalar(None, pa.int32()), offsets)
     return pa.ListArray.from_arrays(offsets, inside, type=kind)
-
-
-def spark_name(kind: pa.DataType) -> str:
-    """The name of a kept type in Spark's DDL."""
-    if pa.types.is_decimal(kind):
-        return f"decimal({kind.precision},{kind.scale})"
-    if pa.types.is_list(kind):
-        return f"array<{spark_name(kind.value_type)}>"
-    if pa.types.is_struct(kind):
-        return f"struct<{', '.join(f'`{f.name}`: {spark_name(f.type)}' for f in kind)}>"
-    if pa.types.is_map(kind):
-        return f"map<{spark_name(kind.key_type)}, {spark_name(kind.item_type)}>"
-    return _NAMES[kind]
 
 
 def given_back(values: pa.Array, kind: pa.DataType) -> pa.Array:
