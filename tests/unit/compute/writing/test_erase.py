@@ -17,8 +17,8 @@ import pytest
 import headwater as hw
 from headwater.compute.reports import MaterializeReport
 from headwater.offline.log import cleaning as log_cleaning
+from headwater.offline.log import deleting as log_deleting
 from headwater.offline.log import files as log_files
-from headwater.offline.log import log as log_module
 from headwater.offline.log.folder import LogFolder
 from headwater.online.hints import Hint
 from headwater.online.rows.encoder import RowEncoder
@@ -106,11 +106,11 @@ def test_no_file_of_a_used_project_keeps_the_key(project: Project) -> None:
 
 
 KILLED_AT = [
-    (log_module, "overwrite_free_pages"),
-    (log_module, "empty_wal"),
-    (log_module, "rewrite_aside"),
-    (log_module, "remove_pending"),
-    (log_module, "mark_erased"),
+    (log_deleting, "overwrite_free_pages"),
+    (log_deleting, "empty_wal"),
+    (log_deleting, "rewrite_aside"),
+    (log_deleting, "remove_pending"),
+    (log_deleting, "mark_erased"),
     (log_cleaning, "forget_removals"),
 ]
 
@@ -121,7 +121,8 @@ def test_a_killed_erasure_is_finished_by_the_next_run(
 ) -> None:
     module, name = killed_at
     if name == "forget_removals" and not compacted:
-        name, module = "mark_erased", log_module  # no file is to be removed
+        name, module = "mark_erased", log_deleting  # no file is to be removed
+    assert hasattr(module, name)
     project.write()
     project.write(OTHER)
     if compacted:
