@@ -8,8 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,8 @@ import headwater as hw
 from headwater.compute.context import RUN
 from headwater.compute.materializing import sink as sink_module
 from headwater.compute.reports import MaterializeReport
-from headwater.compute.settings import ComputeSettings
 from headwater.errors import Unavailable
-from headwater.online.meta import read_watermarks, run_ends, run_ends_key
+from headwater.online.meta import read_watermarks
 from headwater.online.rows.codec import HEADER_SIZE, SEQUENCE, header
 from headwater.online.rows.encoder import RowEncoder
 from headwater.planning.resolve import whole_view
@@ -31,10 +29,9 @@ from headwater.registry.leases import Leases
 from tests.children import Child
 from tests.executors import ExecutorEngine, Luck
 from tests.servers.waiting import wait_until
+from tests.short_leases import LEASE, NOW, end_of_run, run_key, shorten_leases, ticking
 
 KILLS = int(os.environ.get("HEADWATER_KILLS", "3"))
-NOW = datetime(2024, 3, 10, 12, tzinfo=UTC)
-BEGAN = datetime.now(UTC)
 USER = hw.Entity("user", join_keys={"user": hw.Int64})
 VIEW = hw.FeatureView(
     "activity",
@@ -62,11 +59,6 @@ def make_source(folder: Path, keys: int) -> None:
 
 def opened(folder: Path, online: Any, engine: Any = None, clock: Any = lambda: NOW) -> hw.FeatureStore:
     return hw.FeatureStore(folder, online=online, offline=engine, clock=clock)
-
-
-def ticking() -> datetime:
-    """Noon and the seconds since this was imported: leases end by it."""
-    return NOW + (datetime.now(UTC) - BEGAN)
 
 
 def made(folder: Path, keys: int) -> Path:
@@ -113,24 +105,19 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str,
         yield request.getfixturevalue("dynamodb_server").url(), 60
 
 
-LEASE = timedelta(seconds=6)
-"""Of it the last two are left to nobody."""
-
-
 @contextmanager
 def disturbed(monkeypatch: pytest.MonkeyPatch, keys: int) -> Iterator[pytest.MonkeyPatch]:
     """Leases are short, and six processes wait before each put, so that they take longer than three leases."""
     rows = max(1, keys // 180)
     pause = 3 * LEASE.total_seconds() / (keys / 6 / rows)
-    of, before = ComputeSettings.of.__func__, sink_module.OnlineSink._left  # type: ignore[attr-defined]
+    before = sink_module.OnlineSink._left
 
     def held(self: sink_module.OnlineSink, online: Any) -> Any:
         time.sleep(pause)
         return before(self, online)
 
     with monkeypatch.context() as patch:
-        brief = classmethod(lambda cls, settings: replace(of(cls, settings), lease_time=LEASE))
-        patch.setattr(ComputeSettings, "of", brief)
+        shorten_leases(patch)
         patch.setattr(sink_module, "ROWS", rows)
         patch.setattr(sink_module.OnlineSink, "_left", held)
         yield patch
@@ -167,22 +154,12 @@ def test_processes_that_are_killed_or_run_twice_end_as_one_run(tmp_path: Path, p
             assert state(store) == expected
             if seed == 0:
                 assert found == report
-            assert store.context.online.multi_get([run_key(store)]) == [None]
+            assert store.context.online.multi_get([run_key(store, "activity")]) == [None]
             # what was begun in a process that was taken for dead can apply a little longer
             (lease,) = store.context.leases.running(RUN)
             assert lease.expires_at <= lease.started_at + timedelta(seconds=30)
             store.context.leases.release(lease)
         engine.close()
-
-
-def run_key(store: hw.FeatureStore) -> bytes:
-    return run_ends_key(store.context.project, "activity", "1.0.0")
-
-
-def end_of_lease(store: hw.FeatureStore) -> float:
-    """When the run's processes have to have ended by themselves, seconds since 1970."""
-    (end,) = run_ends(store.context.online.multi_get([run_key(store)])[0]).values()
-    return end / 1e6
 
 
 def rows_of(store: hw.FeatureStore) -> dict[Any, Any]:
@@ -222,7 +199,7 @@ def test_without_their_run_processes_stop_and_the_next_run_ends_it(
         with driving(run) as driver, opened(folder, url, clock=ticking) as store:
             wait_until(lambda: len(rows_of(store)) > 3, "the processes put rows")
             os.kill(driver.pid, signal.SIGKILL)
-            end = end_of_lease(store)
+            end = end_of_run(store, "activity")
             assert driver.problem()
             wait_until(lambda: time.time() > end, "the lease ends")
             there = rows_of(store)
@@ -273,7 +250,7 @@ def test_a_driver_that_is_held_up_past_its_lease_believes_nothing(
         with driving(run) as driver, opened(folder, url, clock=ticking) as store:
             wait_until(lambda: len(rows_of(store)) > 3, "the processes put rows")
             os.kill(driver.pid, signal.SIGSTOP)
-            end = end_of_lease(store)
+            end = end_of_run(store, "activity")
             wait_until(lambda: time.time() > end, "the lease ends")
             assert is_unfinished(store, keys)
             patch.undo()

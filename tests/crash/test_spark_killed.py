@@ -9,8 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import fields, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import fields
+from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,20 +20,17 @@ import pytest
 import headwater as hw
 from headwater.compute.materializing import run as run_module
 from headwater.compute.materializing.sink import OnlineSink
-from headwater.compute.settings import ComputeSettings
 from headwater.errors import StoreError, Unavailable
 from headwater.offline.engines.spark.engine import SparkEngine
-from headwater.online.meta import read_watermarks, run_ends, run_ends_key
+from headwater.online.meta import read_watermarks
 from headwater.registry.leases import Leases
 from tests import spark_sinks
 from tests.servers.spark import SAIL
 from tests.servers.waiting import wait_until
+from tests.short_leases import LEASE, NOW, end_of_run, shorten_leases, ticking
 from tests.spark_sinks import SlowSink
 
-NOW = datetime(2024, 3, 10, 12, tzinfo=UTC)
-BEGAN = datetime.now(UTC)
 KEYS = 300
-LEASE = timedelta(seconds=6)
 USER = hw.Entity("user", join_keys={"user": hw.Int64})
 VIEW = hw.FeatureView(
     "activity",
@@ -41,11 +38,6 @@ VIEW = hw.FeatureView(
     source=hw.ParquetSource("activity.parquet", event_time="at"),
     features=[hw.Feature("x", hw.Float64)],
 )
-
-
-def ticking():
-    """Noon and the seconds since this was imported: leases end by it."""
-    return NOW + (datetime.now(UTC) - BEGAN)
 
 
 @pytest.fixture
@@ -66,14 +58,14 @@ def slowly(patch):
     from pyspark import cloudpickle
 
     cloudpickle.register_pickle_by_value(spark_sinks)
-    of, sink_of = ComputeSettings.of.__func__, run_module.sink_of
+    sink_of = run_module.sink_of
 
     def slow(*given):
         sink = sink_of(*given)
         return SlowSink(**{field.name: getattr(sink, field.name) for field in fields(OnlineSink)})
 
     patch.setattr(run_module, "sink_of", slow)
-    patch.setattr(ComputeSettings, "of", classmethod(lambda cls, s: replace(of(cls, s), lease_time=LEASE)))
+    shorten_leases(patch)
 
 
 def rows_of(store):
@@ -141,9 +133,8 @@ def check_without_their_driver(folder, spark, url):
             wait_until(lambda: rows_of(store) or driver.poll() is not None, "rows are put", 200)
             assert driver.poll() is None, driver.stderr.read().decode()[-3000:]
             os.kill(driver.pid, signal.SIGKILL)
-            (data,) = store.context.online.multi_get([run_ends_key(store.context.project, "activity", "1.0.0")])
-            (end,) = run_ends(data).values()
-            wait_until(lambda: time.time() * 1e6 > end, "the lease ends")
+            end = end_of_run(store, "activity")
+            wait_until(lambda: time.time() > end, "the lease ends")
             there = unfinished(store)
             time.sleep(0.5)
             assert unfinished(store) == there
