@@ -6,11 +6,13 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from headwater import errors
 from headwater.errors import HeadwaterError, SourceError, StorageFull, StoreError, Unavailable, listing, nearest
 from headwater.offline.engines.spark.words import FAILED, FAILED_END
 from headwater.offline.join.workspace import StatementError
 
 _OURS = re.compile(re.escape(FAILED) + "(.*?)" + re.escape(FAILED_END), re.DOTALL)
+_OWN = re.compile(r"^(?:[\w.]+: )*headwater\.errors\.(\w+): (.+)$", re.MULTILINE)
 _LOST = (
     "Connection refused",
     "Stream removed",
@@ -84,6 +86,7 @@ def failing(tables: Callable[[], Sequence[str]] = list, ended: Callable[[], bool
             Spark alone says it, a `StatementError`.
         StorageFull: a disk is full.
         Unavailable: the driver or the server is gone.
+        HeadwaterError: what a function of headwater's raised in a worker, such as that the online store is full.
         StoreError: anything else.
     """
     try:
@@ -104,6 +107,9 @@ def translated(bad: Exception, tables: Callable[[], Sequence[str]] = list) -> He
     ours = _OURS.search(text)
     if ours is not None:
         return SourceError(ours.group(1))
+    own = _own(text)
+    if own is not None:
+        return own
     if "No space left on device" in text or "Disk quota exceeded" in text:
         return StorageFull(
             "spark: a disk is full (No space left on device): free space on the disks of the executors "
@@ -132,6 +138,15 @@ def translated(bad: Exception, tables: Callable[[], Sequence[str]] = list) -> He
         )
     kind = StatementError if any(name in text for name in _OF_THE_DATA) else StoreError
     return kind(f"spark: {short(bad)}")
+
+
+def _own(text: str) -> HeadwaterError | None:
+    """The error of headwater's that ended a worker, by the last line of its traceback."""
+    for name, message in reversed(_OWN.findall(text)):
+        kind = getattr(errors, name, None)
+        if isinstance(kind, type) and issubclass(kind, HeadwaterError):
+            return kind(f"{message.strip()} (in a worker of Spark)")
+    return None
 
 
 def _not_found(text: str, tables: Callable[[], Sequence[str]]) -> SourceError:

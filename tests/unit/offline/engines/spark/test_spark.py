@@ -59,6 +59,23 @@ def test_the_master_of_a_cluster_that_does_not_answer_is_told_at_once():
     _probe("local[2]")
 
 
+@pytest.mark.parametrize("kind", [hw.errors.StorageFull, hw.Unavailable, hw.errors.DataError])
+def test_what_headwater_raised_in_a_worker_is_raised_here(kind):
+    """It says whose fault it is: the online store's connection that is refused is not Spark's."""
+    lines = (
+        "An exception was thrown from the Python worker. Please see the stack trace below.",
+        "Traceback (most recent call last):",
+        "redis.exceptions.ConnectionError: Connection refused",
+        "During handling of the above exception, another exception occurred:",
+        f"headwater.errors.{kind.__name__}: the online store redis://there: Connection refused",
+        "",
+        "\tat org.apache.spark.api.python.BasePythonRunner",
+    )
+    found = translated(RuntimeError("\n".join(lines)))
+    assert type(found) is kind
+    assert str(found) == "the online store redis://there: Connection refused (in a worker of Spark)"
+
+
 def test_one_of_session_master_and_remote_is_taken(tmp_path):
     for options in ({"session": object(), "master": "local"}, {"master": "local", "remote": "sc://localhost"}):
         with pytest.raises(hw.errors.ConfigError, match="one of"):
