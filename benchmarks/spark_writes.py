@@ -4,7 +4,9 @@ Run it in Spark's own environment: `.venv-spark/bin/python -m benchmarks.spark_w
 are Parquet files in the form in which a run has them, each of another entity. What is measured is one pass of
 `mapInArrow` over them, once into an empty store and once again, as a run that goes on after it was killed; raw reads
 the same batches and drops them. CPU is that of all processes of Spark on this machine, workers included, and of the
-server where there is one; with two cores as many rows a second are put as go into two seconds of it.
+server where there is one; with two cores as many rows a second are put as go into two seconds of it. Last the whole
+run: `materialize` of a view over such rows as Parquet, the newest row of each entity chosen in between; raw is the put
+alone.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,12 +23,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import redis
 
 import headwater as hw
 from benchmarks.figures import Figure, Options, run_script
 from benchmarks.servers import redis_server
 from headwater.compute.materializing.shared_lease import SharedLease
 from headwater.compute.materializing.sink import sink_of
+from headwater.offline.engines.spark.engine import SparkEngine
 from headwater.offline.engines.spark.executors import OnExecutor
 from headwater.offline.sink import COUNTS, Puts, Shape, counts_of
 from headwater.online.meta import token_key
@@ -34,6 +38,7 @@ from headwater.planning.resolve import whole_view
 from tests.servers.spark import local_session
 
 FEATURES, FILES = 10, 8
+USER = hw.Entity("user", join_keys={"user": hw.Int64})
 TARGET = 60_000
 """Rows a second that two cores are to put into LMDB."""
 _TICK = os.sysconf("SC_CLK_TCK")
@@ -136,7 +141,59 @@ def figures(options: Options) -> list[Figure]:
                         note=f"load {os.getloadavg()[0]:.1f}",
                     )
                 )
+            found.append(_whole(folder, spark, name, place, rows, runs, roots, middle["put"][0]))
     return found
+
+
+def _whole(
+    folder: Path, spark: Any, name: str, place: str, rows: int, runs: int, roots: list[int], put: float
+) -> Figure:
+    """All of `materialize`, each time into an empty store; the first run, in which Spark compiles, aside."""
+    source, taken = folder / "source", list[tuple[float, float]]()
+    if not source.exists():
+        write_source(source, rows)
+    for run in range(runs + 1):
+        project = folder / f"whole-{name}-{run}"
+        project.mkdir()
+        with redis.Redis.from_url(place) if name == "Redis" else nullcontext() as client:
+            if client is not None:
+                client.flushall()
+        engine = SparkEngine(project, session=spark)
+        online = place if name == "Redis" else f"lmdb:{project}/online"
+        with hw.FeatureStore(project, online=online, offline=engine) as store:
+            store.apply([USER, _view(hw.ParquetSource(str(source), event_time="at"))])
+            cpu, wall = cpu_seconds(roots), time.perf_counter()
+            (report,) = store.materialize().runs
+            taken.append((cpu_seconds(roots) - cpu, time.perf_counter() - wall))
+            assert report.applied == rows, report
+        engine.close()
+    cpu, wall = [median(some) for some in zip(*taken[1:], strict=True)]
+    return Figure(
+        f"{rows:,} rows, {name}: the whole run",
+        cpu / rows * 1e6,
+        put / rows * 1e6,
+        "µs of CPU a row",
+        target=2e6 / TARGET if name == "LMDB" else None,
+        of="value",
+        runs=runs,
+        more={
+            "rows/s on 2 cores": round(2 * rows / cpu),
+            "rows/s seen": round(rows / wall),
+            "first run, CPU s": round(taken[0][0], 1),
+        },
+        note=f"load {os.getloadavg()[0]:.1f}",
+    )
+
+
+def write_source(folder: Path, rows: int) -> None:
+    """The same number of rows as a user's Parquet files."""
+    random = np.random.default_rng(0)
+    folder.mkdir()
+    for i in range(FILES):
+        keys = np.arange(i, rows, FILES)
+        columns = {"user": keys, "at": pa.array(1_700_000_000_000_000 + keys, pa.timestamp("us", "UTC"))}
+        columns |= {f"f{j}": random.normal(size=len(keys)) for j in range(FEATURES)}
+        pq.write_table(pa.table(columns), folder / f"{i}.parquet")
 
 
 def _version(store: hw.FeatureStore) -> Any:
@@ -144,11 +201,14 @@ def _version(store: hw.FeatureStore) -> Any:
     return whole_view(record, record.version())
 
 
+def _view(source: Any) -> hw.FeatureView:
+    features = [hw.Feature(f"f{i}", hw.Float64) for i in range(FEATURES)]
+    return hw.FeatureView("users", entity=USER, source=source, features=features)
+
+
 def _sink(store: hw.FeatureStore) -> Any:
     """The sink of a run of a view of these rows."""
-    user = hw.Entity("user", join_keys={"user": hw.Int64})
-    features = [hw.Feature(f"f{i}", hw.Float64) for i in range(FEATURES)]
-    store.apply([user, hw.FeatureView("users", entity=user, source=hw.PushSource(event_time="at"), features=features)])
+    store.apply([USER, _view(hw.PushSource(event_time="at"))])
     context = store.context
     context.online.epoch(token_key(context.project))
     (token,) = context.online.multi_get([token_key(context.project)])

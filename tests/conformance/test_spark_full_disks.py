@@ -78,7 +78,7 @@ def opened(project, spark, online="memory:", scratch=None):
 
 
 @pytest.mark.parametrize(
-    ("view", "size"), [("plain", "64k"), ("plain", "900k"), ("windows", "64k"), ("windows", "500k")]
+    ("view", "size"), [("plain", "64k"), ("plain", "500k"), ("windows", "64k"), ("windows", "150k")]
 )
 def test_history_with_a_full_scratch_disk(project, spark, size, view):
     """The spine does not fit, or what is made of it."""
