@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import TypeVar
 
 from headwater.errors import MissingExtra
 
@@ -12,6 +13,7 @@ try:
 except ImportError as missing:
     raise MissingExtra("headwater.testing needs pytest and hypothesis: pip install 'headwater[testing]'") from missing
 
+_T = TypeVar("_T")
 _SUITES = ("lives", "log", "offline", "online", "read", "refill", "own_tables", "registry", "shared", "shared_registry")
 pytest.register_assert_rewrite(*(f"headwater.testing.{name}_suite" for name in _SUITES))
 pytest.register_assert_rewrite(
@@ -46,3 +48,8 @@ def rounds(usual: int, *, simplest: bool = True) -> int:
 
 RANDOM = st.integers(0, 1 << 16).filter(bool)
 """Drawn beside what a case is of: the simplest case, where it is 0, is none, and costs no time."""
+
+
+def not_simplest(cases: st.SearchStrategy[_T]) -> st.SearchStrategy[_T]:
+    """The same cases without the simplest, for a property of few rounds (`rounds(n, simplest=False)`)."""
+    return st.tuples(RANDOM, cases).map(lambda drawn: drawn[1])

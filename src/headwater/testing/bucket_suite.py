@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from headwater.offline.base import ChangeCounts, ChangesRequest, HistoryRequest, OfflineEngine, ViewInput
 from headwater.planning.buckets import Bucket
 from headwater.planning.watermark import Watermark
-from headwater.testing import rounds
+from headwater.testing import not_simplest, rounds
 from headwater.testing.cases import HistoryCase, plain_rows
 from headwater.testing.strategies import entity_cases, history_cases, log_instants
 from headwater.testing.window_cases import WindowCase, window_cases
 
 FEW = settings(
-    max_examples=rounds(4),
+    max_examples=rounds(4, simplest=False),
     deadline=None,
     suppress_health_check=[
         HealthCheck.function_scoped_fixture,
@@ -41,25 +41,25 @@ class BucketSuite:
         raise NotImplementedError("give a fixture named `engine`")
 
     @FEW
-    @given(case=history_cases(max_views=2), n=st.integers(2, 4))
+    @given(case=not_simplest(history_cases(max_views=2)), n=st.integers(2, 4))
     def test_buckets_of_a_spine_are_the_whole(self, engine: OfflineEngine, case: HistoryCase, n: int) -> None:
         check_buckets(engine, case.request(), n)
 
     @FEW
-    @given(case=window_cases(), n=st.integers(2, 3))
+    @given(case=not_simplest(window_cases()), n=st.integers(2, 3))
     def test_buckets_of_windows_are_the_whole(self, engine: OfflineEngine, case: WindowCase, n: int) -> None:
         if engine.windows:
             check_buckets(engine, case.case.request(), n)
 
     @FEW
-    @given(case=entity_cases(), n=st.integers(2, 4))
+    @given(case=not_simplest(entity_cases()), n=st.integers(2, 4))
     def test_buckets_of_entities_are_the_whole(self, engine: OfflineEngine, case: HistoryCase, n: int) -> None:
         whole = _rows(engine, case.request())
         parts = [row for bucket in _buckets(n) for row in _rows(engine, replace(case.request(), bucket=bucket))]
         assert sorted(parts, key=repr) == sorted(whole, key=repr)
 
     @FEW
-    @given(case=history_cases(max_views=1), n=st.integers(2, 4), end=log_instants())
+    @given(case=not_simplest(history_cases(max_views=1)), n=st.integers(2, 4), end=log_instants())
     def test_buckets_of_changes_are_the_whole(self, engine: OfflineEngine, case: HistoryCase, n: int, end: int) -> None:
         (view,) = case.request().views
         asked = ChangesRequest(view, end, -(2**63), Watermark(), 2**62)

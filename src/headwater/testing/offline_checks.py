@@ -35,7 +35,7 @@ EXAMPLES = settings(
     ],
 )
 
-FEW = settings(EXAMPLES, max_examples=rounds(5))
+FEW = settings(EXAMPLES, max_examples=rounds(5, simplest=False))
 
 
 def instants(seconds: Sequence[int]) -> pa.Array:

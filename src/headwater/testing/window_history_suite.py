@@ -25,7 +25,7 @@ from headwater.offline.base import EventsRequest, HistoryRequest, OfflineEngine,
 from headwater.planning.resolve import resolve
 from headwater.planning.snapshot import RegistrySnapshot, ViewRecord, ViewVersion
 from headwater.planning.windows.values import stored_form
-from headwater.testing import rounds
+from headwater.testing import not_simplest, rounds
 from headwater.testing.forms import as_push, in_form, on_files
 from headwater.testing.window_cases import WindowCase, window_cases
 from headwater.testing.window_oracle import agrees
@@ -41,7 +41,7 @@ EXAMPLES = settings(
         HealthCheck.differing_executors,
     ],
 )
-FEW = settings(EXAMPLES, max_examples=rounds(5))
+FEW = settings(EXAMPLES, max_examples=rounds(5, simplest=False))
 _NOON = datetime(2024, 3, 10, 12, tzinfo=UTC)
 
 
@@ -67,14 +67,14 @@ class WindowHistorySuite:
         check_windows(engine, case)
 
     @FEW
-    @given(case=window_cases())
+    @given(case=not_simplest(window_cases()))
     def test_windows_over_written_events_alone(self, engine: OfflineEngine, case: WindowCase) -> None:
         view = replace(case.view, rows=())
         case = replace(case, case=replace(case.case, views=(view,)))
         check_windows(engine, case, in_form(case.case, as_push))
 
     @FEW
-    @given(case=window_cases(), groups=st.integers(1, 3))
+    @given(case=not_simplest(window_cases()), groups=st.integers(1, 3))
     def test_windows_over_files(self, engine: OfflineEngine, case: WindowCase, groups: int) -> None:
         with tempfile.TemporaryDirectory() as folder:
             filed, sources = on_files(case.case, Path(folder), groups)
@@ -83,7 +83,7 @@ class WindowHistorySuite:
             check_windows(engine, replace(case, case=filed), sources, str(spine))
 
     @FEW
-    @given(case=window_cases(keys=1), at=st.integers(-60, 60))
+    @given(case=not_simplest(window_cases(keys=1)), at=st.integers(-60, 60))
     def test_every_known_entity_at_an_instant(self, engine: OfflineEngine, case: WindowCase, at: int) -> None:
         check_windows(engine, case.entities(at))
 
