@@ -26,8 +26,8 @@ _JAVA = (
     "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:-UsePerfData -XX:+UnlockDiagnosticVMOptions "
     "-XX:-BytecodeVerificationRemote -Djava.net.preferIPv4Stack=true"
 )
-"""The first compiler, the simplest collector, and Spark's classes as they are, unverified: a session of some minutes has
-no time to earn more."""
+"""The first compiler, the simplest collector, and Spark's classes unverified: a session of minutes has no time to earn
+more."""
 _SETTINGS = {
     "spark.master": "local[2]",
     "spark.app.name": "tests of headwater",
