@@ -41,7 +41,7 @@ class BucketSuite:
         raise NotImplementedError("give a fixture named `engine`")
 
     @FEW
-    @given(case=not_simplest(history_cases(max_views=2)), n=st.integers(2, 4))
+    @given(case=not_simplest(history_cases(max_views=2)), n=st.integers(2, 3))
     def test_buckets_of_a_spine_are_the_whole(self, engine: OfflineEngine, case: HistoryCase, n: int) -> None:
         check_buckets(engine, case.request(), n)
 
@@ -52,14 +52,14 @@ class BucketSuite:
             check_buckets(engine, case.case.request(), n)
 
     @FEW
-    @given(case=not_simplest(entity_cases()), n=st.integers(2, 4))
+    @given(case=not_simplest(entity_cases()), n=st.integers(2, 3))
     def test_buckets_of_entities_are_the_whole(self, engine: OfflineEngine, case: HistoryCase, n: int) -> None:
         whole = _rows(engine, case.request())
         parts = [row for bucket in _buckets(n) for row in _rows(engine, replace(case.request(), bucket=bucket))]
         assert sorted(parts, key=repr) == sorted(whole, key=repr)
 
     @FEW
-    @given(case=not_simplest(history_cases(max_views=1)), n=st.integers(2, 4), end=log_instants())
+    @given(case=not_simplest(history_cases(max_views=1)), n=st.integers(2, 3), end=log_instants())
     def test_buckets_of_changes_are_the_whole(self, engine: OfflineEngine, case: HistoryCase, n: int, end: int) -> None:
         (view,) = case.request().views
         asked = ChangesRequest(view, end, -(2**63), Watermark(), 2**62)

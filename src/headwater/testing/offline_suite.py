@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from random import random
 from typing import Any
 
 import pyarrow as pa
@@ -31,7 +32,7 @@ from headwater.offline.base import ChangeCounts, ChangesRequest, HistoryRun, Off
 from headwater.planning.resolve import whole_view
 from headwater.planning.snapshot import ViewRecord, ViewVersion
 from headwater.planning.watermark import Watermark
-from headwater.testing import SCALE, not_simplest
+from headwater.testing import SCALE, not_simplest, rounds
 from headwater.testing.bucket_suite import BucketSuite
 from headwater.testing.cases import HistoryCase, ViewCase, plain_rows
 from headwater.testing.dense import dense_case
@@ -375,10 +376,11 @@ class OfflineEngineSuite(PointInTimeSuite, WindowHistorySuite, BucketSuite):
         assert rows(engine.history(case.request())) == 100
         whole = time.monotonic() - began
         with ThreadPoolExecutor(1) as pool:
-            for part in range(10):
+            moments = rounds(10, simplest=False)
+            for part in range(moments):
                 history = engine.history(case.request())
                 reader = pool.submit(rows, history)
-                time.sleep(whole * part / 10)
+                time.sleep(whole * (part + random()) / moments)
                 history.cancel()
                 with suppress(Cancelled):
                     assert reader.result() == 100
