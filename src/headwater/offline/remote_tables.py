@@ -112,7 +112,10 @@ class TableRows:
         nulls: list[Tree] = [exp.Not(this=is_not_null(time.copy())) for time in times.values()]
         null_times = _count(space, taken.copy().subquery("x"), nulls) if nulls else 0
         order = ascending(list(times.values()) or [keys[0].copy()])
-        place = exp.Window(this=exp.RowNumber(), partition_by=keys, order=order) - number(1)
+        # the usual frame, of a range, is refused by Sail where the order is by bytes
+        frame = exp.WindowSpec(kind="ROWS", start="UNBOUNDED", start_side="PRECEDING", end="CURRENT ROW")
+        spec = None if times else frame
+        place = exp.Window(this=exp.RowNumber(), partition_by=keys, order=order, spec=spec) - number(1)
         numbered = exp.select(*[column(n, "x") for n in forms], place.as_("ordinal")).from_(taken.subquery("x"))
         if after is not None:
             known = self._known(times)

@@ -42,7 +42,7 @@ from headwater.testing.offline_checks import (
 from headwater.testing.oracle import OracleView
 from headwater.testing.strategies import history_cases, view_cases
 from headwater.testing.zones import ZONES, check_in_zone, host_in
-from headwater.types import Int32, Int64
+from headwater.types import Bytes, Float64, Int32, Int64
 
 Place = Callable[[pa.Table, str], str]
 """(rows, the name of a new table) → a query of all of its rows, in the engine's own SQL."""
@@ -139,6 +139,15 @@ class OwnTablesSuite(AbilitiesSuite):
         source = self._placed(case.views[0], place)
         assert source is not None
         check_history(engine, case, sources={"dense": source})
+
+    def test_keys_of_bytes_in_its_own_table_without_times(self, engine: OfflineEngine, place: Place) -> None:
+        source = self.own_source(place(pa.table({"thing": [b"a", b"b"], "x": [1.0, 2.0]}), own_name()))
+        thing = Entity("thing", join_keys={"thing": Bytes})
+        view = FeatureView("v", entity=thing, source=source, features=[Feature("x", Float64)], version="1.0.0")
+        spine = pa.table({"thing": [b"b", b"c", b"a"], "timestamp": instants([1, 1, 1])})
+        case = ViewCase(FeatureSelection(view), OracleView({"x": None}))
+        found = run(engine, HistoryCase((case,), spine).request())
+        assert found.column("v__x").to_pylist() == [2.0, None, 1.0]
 
     def test_a_column_that_its_table_lacks_is_refused(self, engine: OfflineEngine, place: Place) -> None:
         case = dense_case(rows=5, spine=3, keys=2, span=60, nans=False)
