@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import pyarrow as pa
 
@@ -35,6 +35,9 @@ from headwater.offline.remote_tables import TableRows
 from headwater.offline.remote_workspace import RemoteWorkspace
 from headwater.offline.sink import PutCounts, Sink
 from headwater.planning.files import FileIdentity
+from headwater.planning.resolved import ResolvedView
+
+T = TypeVar("T")
 
 
 class EmbeddedEngine(Protocol):
@@ -124,24 +127,20 @@ class RemoteEngine(OfflineEngine):
         return ()
 
     def changes(self, request: ChangesRequest, counts: ChangeCounts) -> Iterator[pa.RecordBatch]:
-        with of_view(request.view.view):
-            yield from run_changes(request, counts, self.workspace)
+        return _naming(request.view.view, run_changes(request, counts, self.workspace))
 
     def events(self, request: EventsRequest) -> Iterator[pa.RecordBatch]:
         if not self.windows:
             raise self.no_windows(request.view)
-        with of_view(request.view.view):
-            yield from run_events(request, self.workspace)
+        return _naming(request.view.view, run_events(request, self.workspace))
 
     def each_key(self, request: EventsRequest, function: Each, answer: pa.Schema) -> Iterator[pa.RecordBatch]:
         if not self.windows:
             raise self.no_windows(request.view)
-        with of_view(request.view.view):
-            yield from run_each_key(request, self.workspace, function, answer)
+        return _naming(request.view.view, run_each_key(request, self.workspace, function, answer))
 
     def put_changes(self, request: ChangesRequest, counts: ChangeCounts, sink: Sink) -> Iterator[PutCounts]:
-        with of_view(request.view.view):
-            yield from run_puts(request, counts, self.workspace, sink)
+        return _naming(request.view.view, run_puts(request, counts, self.workspace, sink))
 
     def close(self) -> None:
         self.embedded.close()
@@ -151,3 +150,9 @@ class RemoteEngine(OfflineEngine):
             return None
         with self.workspace() as space:
             return space.table_of(source, rows=False)
+
+
+def _naming(view: ResolvedView, rows: Iterator[T]) -> Iterator[T]:
+    """The same, and errors on the way name the view; what is refused is refused before the first."""
+    with of_view(view):
+        yield from rows
