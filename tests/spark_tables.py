@@ -9,10 +9,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from headwater.offline.engines.spark.engine import SparkEngine
 from headwater.offline.engines.spark.types import kept, kept_type
-from tests.servers.spark import SAIL
+from tests.servers.spark import SAIL, session_in
 
 
 @contextmanager
@@ -43,3 +44,16 @@ def placing(folder: Path, engine: SparkEngine, spark: Any) -> Iterator[Callable[
     if not SAIL:
         for name in made:
             spark.sql(f"DROP TABLE IF EXISTS {name}")
+
+
+class SparkZones:
+    """The fixture `zoned` of the suites: an engine beside a session of somebody in the zone."""
+
+    @pytest.fixture
+    def zoned(self, zone, tmp_path, spark):
+        with session_in(zone, spark) as given:
+            engine = SparkEngine(tmp_path, session=given)
+            with placing(tmp_path, engine, given) as place:
+                yield engine, place
+            engine.close()
+            assert given.conf.get("spark.sql.session.timeZone") == zone

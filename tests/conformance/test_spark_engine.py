@@ -10,12 +10,12 @@ from headwater.testing.offline_suite import OfflineEngineSuite
 from headwater.testing.own_tables_suite import OwnTablesSuite
 from tests.engine_functions import SPARK as FUNCTIONS
 from tests.engine_gaps import SPARK
-from tests.servers.spark import SAIL, session_in
-from tests.spark_tables import placing
+from tests.servers.spark import SAIL
+from tests.spark_tables import SparkZones, placing
 from tests.sql_shapes import SQLSuite
 
 
-class TestSparkEngine(OfflineEngineSuite, OwnTablesSuite, SQLSuite):
+class TestSparkEngine(SparkZones, OfflineEngineSuite, OwnTablesSuite, SQLSuite):
     large = 100_000
     gaps = SPARK
     functions = FUNCTIONS
@@ -31,12 +31,3 @@ class TestSparkEngine(OfflineEngineSuite, OwnTablesSuite, SQLSuite):
     def place(self, tmp_path, engine, spark):
         with placing(tmp_path, engine, spark) as place:
             yield place
-
-    @pytest.fixture
-    def zoned(self, zone, tmp_path, spark):
-        with session_in(zone, spark) as given:
-            engine = SparkEngine(tmp_path, session=given)
-            with placing(tmp_path, engine, given) as place:
-                yield engine, place
-            engine.close()
-            assert given.conf.get("spark.sql.session.timeZone") == zone

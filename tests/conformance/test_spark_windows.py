@@ -5,10 +5,10 @@ import pytest
 from headwater.offline.engines.spark.engine import SparkEngine
 from headwater.testing.own_windows_suite import OwnWindowsSuite
 from tests.servers.spark import SAIL
-from tests.spark_tables import placing
+from tests.spark_tables import SparkZones, placing
 
 
-class TestSparkWindows(OwnWindowsSuite):
+class TestSparkWindows(SparkZones, OwnWindowsSuite):
     @pytest.fixture
     def engine(self, tmp_path, spark):
         engine = SparkEngine(tmp_path, session=spark)

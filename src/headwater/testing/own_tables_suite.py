@@ -50,7 +50,22 @@ _numbers = itertools.count()
 _MICROS = pa.timestamp("us", tz="UTC")
 
 
-class AbilitiesSuite:
+class ZonedSuite:
+    """What runs in each time zone of `ZONES`: its tests take the fixture `zoned`."""
+
+    @pytest.fixture(params=ZONES)
+    def zone(self, request: pytest.FixtureRequest) -> Iterator[str]:
+        """A time zone that the host is in while the test runs."""
+        with host_in(request.param):
+            yield request.param
+
+    @pytest.fixture
+    def zoned(self, zone: str, request: pytest.FixtureRequest) -> tuple[OfflineEngine, Place]:
+        """`engine` and `place`, made on a host in the zone; give your own where a session is given in its zone."""
+        return request.getfixturevalue("engine"), request.getfixturevalue("place")
+
+
+class AbilitiesSuite(ZonedSuite):
     """What an engine can do, one by one, its declared gaps among them. Give the fixtures `engine` and `place`.
 
     Attributes:
@@ -72,17 +87,6 @@ class AbilitiesSuite:
     def own_source(self, query: str, **options: Any) -> Source:
         """The source that a query of `place` is; options are those of every source."""
         return SQLSource(query, **options)
-
-    @pytest.fixture(params=ZONES)
-    def zone(self, request: pytest.FixtureRequest) -> Iterator[str]:
-        """A time zone that the host is in while the test runs."""
-        with host_in(request.param):
-            yield request.param
-
-    @pytest.fixture
-    def zoned(self, zone: str, request: pytest.FixtureRequest) -> tuple[OfflineEngine, Place]:
-        """`engine` and `place`, made on a host in the zone; give your own where a session is given in its zone."""
-        return request.getfixturevalue("engine"), request.getfixturevalue("place")
 
     def test_no_time_zone_changes_an_answer(
         self, zone: str, zoned: tuple[OfflineEngine, Place], tmp_path: Path

@@ -26,15 +26,15 @@ from headwater.planning.windows.event_ids import event_digests
 from headwater.testing import not_simplest
 from headwater.testing.cases import plain_rows
 from headwater.testing.offline_checks import rows_in_any_order, run
-from headwater.testing.own_tables_suite import Place, own_name
-from headwater.testing.window_cases import WindowCase, window_cases
+from headwater.testing.own_tables_suite import Place, ZonedSuite, own_name
+from headwater.testing.window_cases import WindowCase, moved_case, window_cases
 from headwater.testing.window_history_suite import EXAMPLES, FEW, WindowHistorySuite, check_windows
 from headwater.types import Float64, Int64
 
 _DAY = from_micros(86_400_000_000 * 20_000)
 
 
-class OwnWindowsSuite(WindowHistorySuite):
+class OwnWindowsSuite(ZonedSuite, WindowHistorySuite):
     """Give the fixtures `engine` and `place`."""
 
     @pytest.fixture
@@ -88,6 +88,11 @@ class OwnWindowsSuite(WindowHistorySuite):
         finally:
             embedded.close()
         assert _events(engine, EventsRequest(given_view, source=scope)) == expected
+
+    def test_no_time_zone_changes_a_window(self, zone: str, zoned: tuple[OfflineEngine, Place]) -> None:
+        engine, place = zoned
+        case = moved_case(zone)
+        check_windows(engine, case, {"windows": self._placed(case, place)})
 
     def test_windows_and_plain_features_in_one_training_set(self, engine: OfflineEngine, place: Place) -> None:
         rows = pa.table(

@@ -11,6 +11,7 @@ import pyarrow as pa
 from hypothesis import strategies as st
 
 from headwater.clock import from_micros
+from headwater.definitions.aggregation import Aggregation
 from headwater.definitions.entity import Entity
 from headwater.definitions.sources import TableSource
 from headwater.definitions.view import FeatureSelection, FeatureView
@@ -20,6 +21,7 @@ from headwater.testing.cases import HistoryCase, ViewCase
 from headwater.testing.oracle import Delete, Key, LogRow, OracleView, SourceRow, known_entities
 from headwater.testing.window_oracle import Statement, WindowAnswer, WindowRequest, statements, window_answer
 from headwater.testing.window_strategies import COLUMNS, aggregation_lists
+from headwater.testing.zones import moved_instants
 from headwater.types import DType, Int32, String
 
 CONDITIONS: Mapping[str, Callable[[Mapping[str, Any]], bool | None]] = {
@@ -170,6 +172,48 @@ def window_cases(
         as_known=draw(st.sampled_from([True, True, False])),
     )
     return WindowCase(case, ids)
+
+
+def moved_case(zone: str) -> WindowCase:
+    """Windows over events at the hours that the clock changes of a zone move, and a spine at their bounds."""
+    instants, minute = moved_instants(zone), 60_000_000
+    names = _KEYS[:1]
+    given = [
+        Aggregation(None, "count", "1h", name="hour"),
+        Aggregation("n", "sum", "1d", hop="1h", name="day_by_hour"),
+        Aggregation("at", "last", "45m", name="last"),
+        Aggregation("day", "first_n", "1d", n=2, name="days"),
+    ]
+    read = {name: COLUMNS[name] for name in ("n", "at", "day")}
+    absent = dict.fromkeys(COLUMNS)
+    rows = [
+        SourceRow(
+            (1 + i % 2,),
+            {**absent, "n": i, "at": from_micros(at), "day": from_micros(at).date()},
+            at * 1_000,
+            (at + 20 * minute) * 1_000,
+        )
+        for i, at in enumerate(instants)
+    ]
+    source = TableSource(_table(names, rows), event_time=_EVENT, created_time=_CREATED)
+    view = FeatureView(
+        "windows",
+        entity=Entity("key", join_keys=dict(names)),
+        source=source,
+        features=given,
+        columns=read,
+        version="1.0.0",
+    )
+    viewed = ViewCase(FeatureSelection(view), OracleView(defaults=dict.fromkeys(read), created_time=True), tuple(rows))
+    asked = [at + minutes * minute for at in instants for minutes in (19, 20, 45, 60)]
+    shops = [1 + i % 2 for i in range(len(asked))]
+    spine = pa.table(
+        {
+            "shop": pa.array(shops, pa.int32()),
+            "timestamp": pa.array(asked, pa.int64()).cast(pa.timestamp("us", "UTC")),
+        }
+    )
+    return WindowCase(HistoryCase((viewed,), spine, {"shop": shops}, asked, "timestamp"), False)
 
 
 def _key(names: Sequence[tuple[str, DType]]) -> st.SearchStrategy[Key]:
