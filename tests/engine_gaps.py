@@ -16,9 +16,7 @@ SQLITE = Gaps(
     Gap("transformations", Mark.NOT_IMPLEMENTED, SourceError, _NO_TABLE, "over files only"),
     Gap("windows", Mark.NOT_IMPLEMENTED, UsageError, _NO_WINDOWS),
 )
-SPARK = Gaps(
-    Gap("zones", Mark.NOT_IMPLEMENTED, SourceError, "UTC alone", "naive times are UTC"),
-)
+SPARK = Gaps()
 
 ENGINES = {"DuckDB": DUCKDB, "Spark": SPARK, "SQLite": SQLITE}
 """By the name that the documentation has for it."""

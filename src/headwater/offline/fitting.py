@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import pyarrow as pa
 from sqlglot import exp
 
+from headwater.clock import FIRST_MICROS, LAST_MICROS, YEARS
 from headwater.errors import SourceError
-from headwater.offline.trees import EventRange, Tree, column
+from headwater.offline.trees import EventRange, Tree, big, column, number
 from headwater.offline.words import Place, Words
+from headwater.planning.local_time import LocalTimes
 from headwater.planning.value_rule import BITS
-from headwater.types import DType, Int64, castable, declare_hint, key_castable
+from headwater.types import DType, Int64, castable, declare_hint, is_list, key_castable, leaf_dtype, leaf_type
 
 _A_DAY = 86_400_000_000
 
@@ -31,12 +33,16 @@ class Columns:
         types: column → its Arrow type.
         where: the view, for errors.
         place: names the rows of values that do not fit.
+        zone: of naive times; None: UTC.
+        within_years: whether times outside of the years 1 to 9999 are refused here; else they were before.
     """
 
     words: Words
     types: Mapping[str, pa.DataType]
     where: str
     place: Place | None = None
+    zone: LocalTimes | None = None
+    within_years: bool = False
 
     def time(self, name: str, *, up: bool = True) -> Tree:
         """A time column as microseconds since 1970 (int64), finer times rounded up, those of a spine down.
@@ -51,7 +57,51 @@ class Columns:
             raise SourceError(
                 f"{self.where}: column {name!r} is {given}, not a timestamp or date; cast it, e.g. in a SQLSource"
             )
-        return self.words.micros(column(name), given, up=up)
+        local = self.words.micros(column(name), given, up=up)
+        naive = pa.types.is_date(given) or given.tz is None
+        found = self.in_zone(name, local)[0] if naive else local
+        if not self.within_years:
+            return found
+        return exp.Case().when(self._beyond(local, naive=naive), self._failed(name, f" is {YEARS}")).else_(found)
+
+    def in_zone(self, name: str, local: Tree) -> tuple[Tree, Tree]:
+        """The instant of a local time of a column, and whether a clock change repeats or skips it.
+
+        Raises:
+            SourceError: the engine has no zones.
+        """
+        if self.zone is None:
+            return local, number(0)
+        found = self.words.in_zone(local, self.zone)
+        if found is None:
+            raise SourceError(
+                f"{self.where}: column {name!r} holds naive times, and this engine takes those as UTC alone: make them "
+                "instants in the table or the query, and leave timezone= out"
+            )
+        return found
+
+    def outside_years(self, name: str) -> Tree:
+        """The condition of times of a column that are outside of the years 1 to 9999, on the column itself."""
+        given = self.types[name]
+        ends = (FIRST_MICROS, LAST_MICROS)
+        if self.zone is not None and (pa.types.is_date(given) or given.tz is None):
+            # clocks do not change in the first year, nor in the last; beyond them nothing can be written
+            ends = max(ends[0], ends[0] + self.zone.offsets[0]), min(ends[1], ends[1] + self.zone.offsets[-1])
+        first, last = (self.words.time_literal(end, given) for end in ends)
+        if first is not None and last is not None:
+            return exp.or_(column(name) < first, column(name) > last)
+        local = self.words.micros(column(name), given)
+        return exp.or_(local.copy() < big(ends[0]), local.copy() > big(ends[1]))
+
+    def _beyond(self, local: Tree, *, naive: bool) -> Tree:
+        """Whether a time is outside of the years 1 to 9999; clocks do not change in the first and the last."""
+        first, last = (self.zone.offsets[0], self.zone.offsets[-1]) if self.zone is not None and naive else (0, 0)
+        return exp.or_(local.copy() < big(FIRST_MICROS + first), local.copy() > big(LAST_MICROS + last))
+
+    def _failed(self, name: str, after: str) -> Tree:
+        return self.words.failed(
+            f"{self.where}: column {name!r} ({self.types[name]}): ", column(name), after, self.place
+        )
 
     def key(self, name: str, dtype: DType, *, lenient: bool = False) -> Tree:
         """A key column in the form that the spine's keys have: integers and timestamps as int64.
@@ -81,6 +131,8 @@ class Columns:
         if dtype != wanted:
             narrow = exp.TryCast(this=self.words.cast(column(name), form, wanted), to=self._type(dtype))
             cast = self._as(narrow, Int64)
+        elif wanted.name == "timestamp" and self._is_naive(form):
+            cast = self.in_zone(name, self.words.micros(column(name), form))[0]
         elif wanted.name == "timestamp":
             cast = self.words.micros(column(name), form)
         return self._checked(name, wanted, self.where, cast)
@@ -99,7 +151,21 @@ class Columns:
         given, where = self.types[name], self.where if feature is None else f"{self.where}, feature {feature!r}"
         if not castable(given, dtype):
             raise SourceError(f"{where}: column {name!r} is {given}, which does not fit {dtype}{declare_hint(given)}")
+        if dtype.name == "timestamp" and self.zone is not None and self._is_naive(given):
+            local = self.words.micros(column(name), given)
+            found = self._as(self.words.instant(self.in_zone(name, local)[0]), dtype)
+            refused = self._failed(name, f" is {YEARS} as an instant: it is a time of {self.zone.name}")
+            return exp.Case().when(self._beyond(local, naive=True), refused).else_(found)
+        lists = self.zone is not None and is_list(given) and leaf_dtype(dtype).name == "timestamp"
+        if lists and self._is_naive(leaf_type(given)):
+            raise SourceError(
+                f"{where}: column {name!r} is {given}: of lists this engine takes naive times as UTC alone; make "
+                "them instants in the table or the query, and leave timezone= out"
+            )
         return self._checked(name, dtype, where)
+
+    def _is_naive(self, given: pa.DataType) -> bool:
+        return bool(pa.types.is_timestamp(given) and given.tz is None)
 
     def _type(self, dtype: DType) -> exp.DataType:
         return exp.DataType.build(self.words.type_name(dtype), dialect=self.words.dialect)
@@ -118,16 +184,24 @@ class Columns:
         return exp.Case().when(bad, self.words.failed(before, value, after, self.place)).else_(found)
 
 
-def event_range(words: Words, name: str, given: pa.DataType) -> EventRange:
-    """The filter on a time column that the engine takes down to files, row groups and partitions."""
+def event_range(words: Words, name: str, given: pa.DataType, *, zoned: bool = False) -> EventRange:
+    """The filter on a time column that the engine takes down to files, row groups and partitions.
+
+    Args:
+        words: the engine's.
+        name: the column.
+        given: its type.
+        zoned: whether naive times are of another zone than UTC: they are at most two days from their instants.
+    """
     if pa.types.is_null(given):
         return lambda lower, upper: None
     # a date is its first instant; times finer than a microsecond were rounded up
     before = _A_DAY if pa.types.is_date(given) else 1
+    around = 2 * _A_DAY if zoned and (pa.types.is_date(given) or given.tz is None) else 0
 
     def within(lower: int | None, upper: int | None) -> Tree | None:
-        first = None if lower is None else words.time_literal(lower - before, given)
-        last = None if upper is None else words.time_literal(upper, given)
+        first = None if lower is None else words.time_literal(lower - before - around, given)
+        last = None if upper is None else words.time_literal(upper + around, given)
         conditions: list[Tree] = [] if first is None else [column(name) >= first]
         conditions += [] if last is None else [column(name) <= last]
         return exp.and_(*conditions) if conditions else None

@@ -9,15 +9,16 @@ from functools import cached_property
 import pyarrow as pa
 from sqlglot import exp
 
-from headwater.clock import MIN_MICROS, duration_micros
+from headwater.clock import MIN_MICROS, YEARS, duration_micros
 from headwater.definitions.source import Source
 from headwater.errors import SourceError, listing, nearest
 from headwater.offline.backend import Backend
 from headwater.offline.base import SourceScope
-from headwater.offline.fitting import Columns, event_range
+from headwater.offline.fitting import Columns, event_range, is_time
 from headwater.offline.join.relations import EngineTable, Relation, ViewRelations
 from headwater.offline.join.workspace import Workspace
 from headwater.offline.trees import EventRange, Tree, ascending, big, column, is_not_null, number, union_all
+from headwater.planning.local_time import REPEATED, SKIPPED, source_times
 from headwater.planning.resolved import ResolvedView
 
 _FAR = 2**62
@@ -44,15 +45,17 @@ class TableRows:
     features: Sequence[str]
     scope: SourceScope = _ALL
 
-    def forms(self) -> dict[str, Tree]:
+    def forms(self, *, within_years: bool = True) -> dict[str, Tree]:
         """The table's columns in the query's form: k0…, event, created, f0…, event_id.
+
+        Args:
+            within_years: whether the times refuse what is outside of the years 1 to 9999, row by row.
 
         Raises:
             SourceError: a column that is missing, or of a type that does not fit.
         """
         view, source = self.view, self.source
-        where = f"view {view.name!r} ({view.version})"
-        types = self._types
+        where, types = self._where, self._types
         chosen = [view.view.feature(name) for name in self.features]
         ids = [] if source.event_id is None else [source.event_id]
         for name in (*[k.source_column for k in view.keys], *self._times, *[f.source_column for f in chosen], *ids):
@@ -60,13 +63,7 @@ class TableRows:
                 raise SourceError(
                     f"{where}: its source has no column {name!r}{nearest(name, types)}; it has {listing(types)}"
                 )
-        naive = [t for t in self._times if pa.types.is_timestamp(types[t]) and types[t].tz is None]
-        if source.timezone is not None and naive:
-            raise SourceError(
-                f"{where}: column {naive[0]!r} holds naive times, and this engine takes those as UTC alone: "
-                "make them instants in the table or the query, and leave timezone= out"
-            )
-        columns = Columns(self.backend.words, types, where)
+        columns = replace(self._columns, within_years=within_years)
         found = {f"k{i}": columns.key(k.source_column, k.dtype) for i, k in enumerate(view.keys)}
         found = found or {"k0": exp.cast(number(0), "bigint")}
         for name, time_column in (("event", source.event_time), ("created", source.created_time)):
@@ -84,16 +81,15 @@ class TableRows:
             space: the run's tables.
             rows: what is known of the view besides.
         """
-        forms, at = self.forms(), self.source.event_time
-        within = None if at is None else event_range(self.backend.words, at, self._types[at])
+        forms, at = self.forms(within_years=False), self.source.event_time
+        zoned = source_times(self.source.timezone) is not None
+        within = None if at is None else event_range(self.backend.words, at, self._types[at], zoned=zoned)
         relation = self._relation(forms, self._scoped(forms, within), big(0))
         null_times = 0
         if self._times and self.scope.rows is None:
-            # of the columns themselves, so that the statistics of files tell
-            nulls = [exp.Is(this=column(name), expression=exp.Null()) for name in self._times]
-            null_times = _count(space, self.held.table, nulls)
+            null_times = self._odd_times(space)
         relation = replace(relation, event_range=within, fixed=False)
-        return self._with_source(rows, relation, null_times)
+        return self._with_source(rows, relation, null_times, self._clock_changes(space))
 
     def numbered(self, space: Workspace, name: str, rows: ViewRelations) -> ViewRelations:
         """The rows in the query's form, numbered within their keys: one table.
@@ -125,7 +121,45 @@ class TableRows:
         last = space.rows(exp.select(exp.Max(this=column("ordinal"))).from_(table.copy()))[0][0]
         relation = self._relation({n: column(n) for n in forms}, table, column("ordinal"))
         relation = replace(relation, size=int(last or 0) + 1)
-        return replace(self._with_source(rows, relation, null_times), numbered_by_key=True)
+        whole = self._with_source(rows, relation, null_times, self._clock_changes(space))
+        return replace(whole, numbered_by_key=True)
+
+    def _odd_times(self, space: Workspace) -> int:
+        """How many rows lack a time; by conditions on the columns themselves, so that the statistics of files tell.
+
+        Raises:
+            SourceError: a time is outside of the years 1 to 9999.
+        """
+        columns = self._columns
+        null = exp.or_(*[exp.Is(this=column(name), expression=exp.Null()) for name in self._times])
+        beyond = {name: columns.outside_years(name) for name in self._times if is_time(self._types[name])}
+        counts = [exp.CountIf(this=condition.copy()) for condition in (null, *beyond.values())]
+        query = exp.select(*counts).from_(self.held.table.copy()).where(exp.or_(null, *beyond.values()))
+        nulls, *far = [int(n or 0) for n in space.rows(query)[0]]
+        for name, rows in zip(beyond, far, strict=True):
+            if rows:
+                raise SourceError(f"{self._where}: column {name!r}: {rows:,} rows have a time that is {YEARS}")
+        return nulls
+
+    @property
+    def _where(self) -> str:
+        return f"view {self.view.name!r} ({self.view.version})"
+
+    @property
+    def _columns(self) -> Columns:
+        zone = source_times(self.source.timezone)
+        return Columns(self.backend.words, self._types, self._where, zone=zone)
+
+    def _clock_changes(self, space: Workspace) -> tuple[int, int]:
+        """How many times of the table a clock change repeats, and how many it skips."""
+        naive = [t for t in self._times if pa.types.is_date(self._types[t]) or self._types[t].tz is None]
+        columns = self._columns
+        if columns.zone is None or not naive or self.scope.rows is not None:
+            return 0, 0
+        kinds = [columns.in_zone(t, self.backend.words.micros(column(t), self._types[t]))[1] for t in naive]
+        counts = [exp.CountIf(this=k.copy().eq(number(change))) for k in kinds for change in (REPEATED, SKIPPED)]
+        found = [int(n) for n in space.rows(exp.select(*counts).from_(self.held.table.copy()))[0]]
+        return sum(found[::2]), sum(found[1::2])
 
     @property
     def _times(self) -> list[str]:
@@ -147,11 +181,21 @@ class TableRows:
             event_id=forms.get("event_id"),
         )
 
-    def _with_source(self, rows: ViewRelations, relation: Relation, null_times: int) -> ViewRelations:
+    def _with_source(
+        self, rows: ViewRelations, relation: Relation, null_times: int, changes: tuple[int, int]
+    ) -> ViewRelations:
         types = dict(rows.types)
         if self.source.event_id is not None:
             types["event_id"] = self._types[self.source.event_id]
-        return replace(rows, source=relation, types=types, null_times=rows.null_times + null_times)
+        repeated, skipped = changes
+        return replace(
+            rows,
+            source=relation,
+            types=types,
+            null_times=rows.null_times + null_times,
+            repeated_times=rows.repeated_times + repeated,
+            skipped_times=rows.skipped_times + skipped,
+        )
 
     def _scoped(self, forms: Mapping[str, Tree], within: EventRange | None) -> Tree:
         """The rows of the scope, as an item of FROM with the table's own columns."""

@@ -8,6 +8,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from headwater.offline.trees import Tree
+from headwater.planning.local_time import LocalTimes
 from headwater.types import DType
 
 
@@ -65,6 +66,13 @@ class Words(Protocol):
 
     def instant(self, micros: Tree) -> Tree:
         """Microseconds since 1970 as an instant, in the type of a timestamp."""
+        ...
+
+    def in_zone(self, local: Tree, zone: LocalTimes) -> tuple[Tree, Tree] | None:
+        """Of a local time (microseconds) its instant, and whether it is `REPEATED`, `SKIPPED` or neither.
+
+        None in an engine that takes naive times as UTC alone.
+        """
         ...
 
     def key_integer(self, key: Tree, dtype: DType) -> Tree:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,7 @@ from headwater.offline.join.spine_bucket import columns_named
 from headwater.offline.join.workspace import Workspace, row_ids
 from headwater.offline.trees import BIGINT, Tree, column, number, table_named
 from headwater.offline.words import Words
+from headwater.planning.local_time import REPEATED, SKIPPED, local_times, source_times
 from headwater.types import DType, String
 
 _WHERE = "the spine"
@@ -56,12 +58,6 @@ class PlacedSpine(Spine):
 
     def prepare(self) -> None:
         super().prepare()
-        kind = None if self.timestamp_column is None else self._columns.types[self.timestamp_column]
-        if self.zone is not None and kind is not None and pa.types.is_timestamp(kind) and kind.tz is None:
-            raise SpineError(
-                f"spine column {self.timestamp_column!r} holds naive times, and this engine takes those as UTC alone: "
-                "make them instants in the query, and leave timezone= out"
-            )
         self._forms()
 
     def place(self, space: Workspace, seen: Seen) -> None:
@@ -77,6 +73,7 @@ class PlacedSpine(Spine):
             space.create("spine", numbered)
         except SourceError as bad:
             raise SpineError(str(bad)) from bad
+        self._count_changes(space)
         t = column("t")
         absent = exp.Is(this=t, expression=exp.Null())
         whole = exp.select(exp.Count(this=exp.Star()), exp.Min(this=t), exp.Max(this=t), exp.CountIf(this=absent))
@@ -98,6 +95,21 @@ class PlacedSpine(Spine):
         for batch in space.stream(query.order_by(column("rn")), schema, rows):
             yield np.asarray(batch.column(0)), pa.RecordBatch.from_arrays(batch.columns[1:], schema=self.schema)
 
+    @property
+    def _local(self) -> Columns:
+        """The columns with the zone of its times: of a repeated one the earlier instant."""
+        return replace(self._columns, zone=None if self.zone is None else local_times(self.zone, later=False))
+
+    def _count_changes(self, space: Workspace) -> None:
+        """Count its times that a clock change repeats, and those that it skips."""
+        name, columns = self.timestamp_column, self._local
+        kind = None if name is None or self.at is not None else columns.types[name]
+        if name is None or columns.zone is None or kind is None or not (pa.types.is_date(kind) or kind.tz is None):
+            return
+        change = columns.in_zone(name, space.words.micros(column(name), kind, up=False))[1]
+        counts = [exp.CountIf(this=change.copy().eq(number(which))) for which in (REPEATED, SKIPPED)]
+        self.repeated, self.skipped = map(int, space.rows(exp.select(*counts).from_(self._held.table.copy()))[0])
+
     def _kept(self, field: pa.Field) -> Tree:
         """A column as it is given back: text that is not UTF-8 is refused."""
         return self._columns.value(field.name, String) if pa.types.is_string(field.type) else column(field.name)
@@ -111,10 +123,11 @@ class PlacedSpine(Spine):
         try:
             if self.at is None:
                 assert self.timestamp_column is not None
-                t = self._columns.time(self.timestamp_column, up=False)
+                t = self._local.time(self.timestamp_column, up=False)
             else:
                 t = exp.cast(number(self.at), BIGINT)
-            keys = {f"c{i}": self._columns.key(name, dtype) for i, (name, dtype) in enumerate(self.keys.items())}
+            columns = replace(self._columns, zone=source_times(self.zone))
+            keys = {f"c{i}": columns.key(name, dtype) for i, (name, dtype) in enumerate(self.keys.items())}
         except SourceError as bad:
             raise SpineError(str(bad)) from bad
         return {"t": t, **keys}

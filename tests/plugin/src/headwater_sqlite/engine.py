@@ -23,6 +23,7 @@ from headwater.offline.engines.duckdb.engine import DuckDBEngine
 from headwater.offline.join.relations import EngineTable
 from headwater.offline.remote import RemoteEngine
 from headwater.planning.buckets import text_number
+from headwater.planning.local_time import LocalTimes
 from headwater.types import DType
 
 _TYPES = {"int32": "INTEGER", "int64": "INTEGER", "bool": "INTEGER", "timestamp": "INTEGER", "date": "INTEGER"}
@@ -77,6 +78,9 @@ class SQLiteWords:
 
     def instant(self, micros: exp.Expression) -> exp.Expression:
         return micros
+
+    def in_zone(self, local: exp.Expression, zone: LocalTimes) -> None:
+        return None  # times are integers there, and so instants
 
     def key_integer(self, key: exp.Expression, dtype: DType) -> exp.Expression:
         return exp.func("headwater_number", key) if dtype.name in ("string", "bytes") else key

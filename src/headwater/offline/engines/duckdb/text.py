@@ -8,9 +8,8 @@ from headwater.clock import FIRST_MICROS, LAST_MICROS
 from headwater.definitions.bytes_text import HEX_BYTES, HEX_START
 from headwater.definitions.csv_format import CSVFormat
 from headwater.definitions.time_format import ISO, MONTHS, TimeFormat
-from headwater.offline.engines.duckdb.pieces import bound_sql
 from headwater.offline.engines.duckdb.words import text_sql, type_name
-from headwater.offline.engines.duckdb.zones import instant_sql, kind_sql
+from headwater.offline.engines.duckdb.zones import bound_sql, instant_sql, kind_sql
 from headwater.planning.local_time import LocalTimes
 from headwater.planning.text_values import FALSE, INTEGER, NAMED_NUMBER, NUMBER, TRUE, WHOLE_NUMBER, grouped
 from headwater.planning.value_rule import WHOLE

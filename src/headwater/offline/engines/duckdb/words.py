@@ -15,6 +15,7 @@ from headwater.offline.misfits import Misfits
 from headwater.offline.trees import Tree
 from headwater.offline.words import Place
 from headwater.planning.buckets import DIGITS
+from headwater.planning.local_time import LocalTimes
 from headwater.planning.value_rule import FLOAT32_END
 from headwater.types import DType, Float32
 
@@ -118,6 +119,9 @@ class DuckDBWords:
 
     def instant(self, micros: Tree) -> Tree:
         return tree(f"make_timestamptz({_rendered(micros)})")
+
+    def in_zone(self, local: Tree, zone: LocalTimes) -> tuple[Tree, Tree] | None:
+        return None  # where sources are opened, their times are instants already (`zones`)
 
     def key_integer(self, key: Tree, dtype: DType) -> Tree:
         sql = _rendered(key)

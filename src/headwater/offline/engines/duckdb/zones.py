@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from math import gcd
 
 import pyarrow as pa
 
@@ -11,8 +12,8 @@ from headwater.clock import FIRST_MICROS, LAST_MICROS, YEARS
 from headwater.definitions.source import Source
 from headwater.errors import printable
 from headwater.offline.engines.duckdb.opened import ROW, Branch, Opened, Session, Wanted, schema_of
-from headwater.offline.engines.duckdb.pieces import NEVER, bound_sql, item_sql, piece_sql
 from headwater.offline.engines.duckdb.words import FAILED, name_sql, row_sql, text_sql
+from headwater.offline.pieces import Pieces
 from headwater.offline.words import Place
 from headwater.planning.local_time import REPEATED, SKIPPED, LocalTimes, source_times
 from headwater.types import is_list, leaf_dtype, leaf_type
@@ -26,34 +27,31 @@ def source_zone(source: Source) -> LocalTimes | None:
     return source_times(source.timezone)
 
 
-def instant_sql(local: str, zone: LocalTimes) -> str:
-    """The instant of a local time, both in microseconds since 1970.
+class _DuckDBPieces(Pieces):
+    """See `Pieces`."""
+
+    def item(self, numbers: Sequence[int], place: str) -> str:
+        # they are one constant, in the largest unit that all are multiples of: it costs less to plan than one each
+        unit = gcd(*numbers) or 1
+        times = f" * {unit}" if unit > 1 else ""
+        return f"(CAST('[{','.join(str(number // unit) for number in numbers)}]' AS BIGINT[])[{place}]{times})"
+
+    def shifted(self, number: str, bits: int) -> str:
+        return f"{number} >> {bits}"
+
+
+_PIECES = _DuckDBPieces()
+instant_sql, kind_sql = _PIECES.instant, _PIECES.kind
+
+
+def bound_sql(expression: str, value: Callable[[str], str]) -> str:
+    """What is made of an expression that is evaluated once.
 
     Args:
-        local: an expression that costs little: it is evaluated several times.
-        zone: of the local time.
+        expression: one that costs much.
+        value: what is made of the name that it gets.
     """
-    # a local time that is skipped is after the change, by the offset that held before it. Pieces of one offset are one,
-    # and only its last can be skipped: fewer pieces cost less to plan
-    starts: list[int] = []
-    offsets: list[int] = []
-    greatest: list[int] = []
-    for start, offset, change, kind in zip(zone.starts, zone.offsets, zone.instants, zone.kinds, strict=True):
-        if kind != SKIPPED and (not offsets or offset != offsets[-1]):
-            starts.append(start)
-            offsets.append(offset)
-            greatest.append(NEVER)
-        elif kind == SKIPPED:
-            greatest[-1] = change
-    piece = piece_sql(local, starts)
-    moved = f"least({local} - {item_sql(offsets, piece)}, {item_sql(greatest, piece)})"
-    # least passes over NULL
-    return f"CASE WHEN {local} IS NOT NULL THEN {moved} END"
-
-
-def kind_sql(local: str, zone: LocalTimes) -> str:
-    """Whether a local time is repeated or skipped; `local` as of `instant_sql`."""
-    return item_sql(zone.kinds, piece_sql(local, zone.starts))
+    return f"list_transform([{expression}], lambda w: {value('w')})[1]"
 
 
 def day_sql(instant: str, zone: LocalTimes | None) -> str:
@@ -61,7 +59,7 @@ def day_sql(instant: str, zone: LocalTimes | None) -> str:
     if zone is None:
         return f"CAST(make_timestamp({instant}) AS DATE)"
     starts, offsets = zone.changes
-    return f"CAST(make_timestamp({instant} + {item_sql(offsets, piece_sql(instant, starts))}) AS DATE)"
+    return f"CAST(make_timestamp({instant} + {_PIECES.item(offsets, _PIECES.piece(instant, starts))}) AS DATE)"
 
 
 def within_day_sql(instant: str, zone: LocalTimes | None) -> str:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+from math import gcd
 
 import pyarrow as pa
 from sqlglot import parse_one
 
-from headwater.clock import from_micros
+from headwater.clock import FIRST_MICROS, LAST_MICROS, from_micros
 from headwater.offline.misfits import Misfits
+from headwater.offline.pieces import Pieces
 from headwater.offline.trees import Tree
 from headwater.offline.words import Place
 from headwater.planning.buckets import DIGITS
+from headwater.planning.local_time import LocalTimes
 from headwater.planning.value_rule import FLOAT32_END
 from headwater.types import DType, Float32
 
@@ -101,16 +105,23 @@ class SparkWords:
         return tree(f"raise_error(concat({first}, {shown}, {last}))")
 
     def time_literal(self, micros: int, given: pa.DataType) -> Tree | None:
-        if not -(2**55) < micros < 2**55 or not _FIRST < (when := from_micros(micros)) < _LAST:
+        if not FIRST_MICROS <= micros <= LAST_MICROS:
+            return None
+        when = from_micros(micros)
+        if not _FIRST < when < _LAST and 1 < when.year < 9999:
             return None
         if pa.types.is_date(given):
-            return tree(f"CAST('{when:%Y-%m-%d}' AS DATE)")
+            return tree(f"CAST('{when.date()}' AS DATE)")
         if given.tz is not None:
-            return tree(f"CAST('{when:%Y-%m-%d %H:%M:%S.%f}Z' AS TIMESTAMP)")
-        return tree(f"CAST('{when:%Y-%m-%d %H:%M:%S.%f}' AS TIMESTAMP_NTZ)")
+            return tree(f"CAST('{when.date()} {when:%H:%M:%S.%f}Z' AS TIMESTAMP)")
+        return tree(f"CAST('{when.date()} {when:%H:%M:%S.%f}' AS TIMESTAMP_NTZ)")
 
     def instant(self, micros: Tree) -> Tree:
         return tree(f"timestamp_micros({_rendered(micros)})")
+
+    def in_zone(self, local: Tree, zone: LocalTimes) -> tuple[Tree, Tree] | None:
+        sql = _rendered(local)
+        return tree(_PIECES.instant(sql, zone)), tree(_PIECES.kind(sql, zone))
 
     def key_integer(self, key: Tree, dtype: DType) -> Tree:
         sql = _rendered(key)
@@ -163,6 +174,21 @@ class _SparkMisfits(Misfits):
         return f"({sql} IS NOT NULL AND ({' OR '.join(conditions)}))"
 
 
+class _SparkPieces(Pieces):
+    """See `Pieces`."""
+
+    def item(self, numbers: Sequence[int], place: str) -> str:
+        # one text, which is divided when a statement is planned: it costs less than a literal each
+        unit = gcd(*numbers) or 1
+        text = ",".join(str(number // unit) for number in numbers)
+        times = f" * {unit}" if unit > 1 else ""
+        return f"(element_at(CAST(split('{text}', ',') AS ARRAY<BIGINT>), CAST({place} AS INT)){times})"
+
+    def shifted(self, number: str, bits: int) -> str:
+        return f"({number}) DIV {1 << bits}"
+
+
+_PIECES = _SparkPieces()
 WORDS, VALID_TEXT_WORDS = SparkWords(any_text=True), SparkWords(any_text=False)
 
 
