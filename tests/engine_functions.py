@@ -18,6 +18,6 @@ DUCKDB = JOIN | {
 SQLITE = JOIN | {"headwater_failed", "headwater_number"}
 SPARK = JOIN | {
     *("array_size", "concat", "conv", "left", "md5", "raise_error", "substring", "transform", "unix_date"),
-    *("abs", "bit_length", "is_valid_utf8", "regexp_split", "timestamp_micros"),
+    *("abs", "bit_length", "broadcast", "is_valid_utf8", "regexp_split", "timestamp_micros"),
     *("unix_micros", "isnan", "is_nan", "least", "struct", "xxhash64", "monotonically_increasing_id"),
 }

@@ -4,7 +4,8 @@ picks, settles ties and answers.
 Rows and spine rows of a key are in one order of time, and the greatest row so far is the answer (see `running`). A row
 is a struct of all that the contract orders by: event, created, ordinal (0 of the source's rows, so that the log's come
 after them by position), the event id, and the features by name. So its maximum is the row itself, with its values: no
-row needs a name by which it is found again, and nothing is read twice.
+row needs a name by which it is found again, and nothing is read twice. What is moved and sorted are plain columns, none
+that another tells; structs are made of them afterwards, row by row.
 """
 
 from __future__ import annotations
@@ -14,15 +15,30 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
+from headwater.clock import MIN_MICROS
 from headwater.definitions.feature import Feature
 from headwater.offline.join import missing
 from headwater.offline.join.pit import Join, hides, reach
 from headwater.offline.join.relations import ViewRelations
 from headwater.offline.join.running import so_far
 from headwater.offline.join.workspace import Workspace, created
-from headwater.offline.trees import BIGINT, TINYINT, Tree, big, column, is_not_null, number, table_named, union_all
+from headwater.offline.trees import (
+    BIGINT,
+    TINYINT,
+    Tree,
+    ascending,
+    big,
+    column,
+    is_not_null,
+    number,
+    table_named,
+    union_all,
+)
 
 _TIMES = ("event", "created", "ordinal")
+_PLACE = ("at", "rn")
+_FEW = 100_000
+"""So many missed rows are few: each process of the engine gets them all, rather than its share beside the view's."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +62,13 @@ class Row:
         rows: the view's rows.
         names: the features that they carry, by name: all of them, or those asked for.
         whole: whether these are all.
+        lean: whether the structs leave out what is the same in all rows, or what the event time tells.
     """
 
     rows: ViewRelations
     names: Sequence[str]
     whole: bool
+    lean: bool = False
 
     @property
     def fields(self) -> list[str]:
@@ -60,14 +78,27 @@ class Row:
     @property
     def before(self) -> list[str]:
         """What is compared before the features."""
-        return [*_TIMES, *(["event_id"] if self.rows.event_id else [])]
+        created = not self.lean or self.rows.lag is None
+        ordinal = not self.lean or bool(self.rows.log)
+        kept = {"event": True, "created": created, "ordinal": ordinal, "event_id": self.rows.event_id}
+        return [name for name, there in kept.items() if there]
 
     def laid_out(self, lower: int | None, upper: int | None, *, nulls: bool = False) -> exp.Subquery:
-        """The rows r: the structs' fields as columns, and `h`, which differs where rows that tie do.
+        """The rows r: the structs' fields as columns, and `h`."""
+        return self.told_apart(self._narrow(lower, upper, nulls=nulls))
+
+    def plain(self, lower: int | None, upper: int | None) -> exp.Subquery:
+        """The rows r without it."""
+        return self._narrow(lower, upper).subquery("r", copy=False)
+
+    def _narrow(self, lower: int | None, upper: int | None, *, nulls: bool = False) -> exp.Query:
+        return self.rows.narrow(lower, upper, nulls=nulls, features=self.names, event_id=self.rows.event_id)
+
+    def told_apart(self, rows: exp.Query) -> exp.Subquery:
+        """Rows r with the structs' fields, and `h`, which differs where rows that tie do.
 
         Where all features are carried it is their digest, else each row's own number.
         """
-        rows = self.rows.narrow(lower, upper, nulls=nulls, features=self.names, event_id=self.rows.event_id)
         if self.whole:
             values: list[Tree] = [column(f"f{i}", "n") for i in range(len(self.names))]
             h: Tree = exp.func("xxhash64", *(values or [number(0)]))
@@ -129,12 +160,12 @@ def carry(
         asked: those that the answer has.
     """
     names = sorted(feature.name for feature in asked)
-    row = Row(join.rows, names, len(names) == len(every))
+    row = Row(join.rows, names, len(names) == len(every), lean=True)
     table = created(space, f"carried_{label}", _carried(join, row))
     matched, same_instant, tied = space.rows(_matches(table))[0]
     if tied and not row.whole:
         # which of the rows that are equal so far is decided by features that were left out
-        row = Row(join.rows, sorted(feature.name for feature in every), True)
+        row = Row(join.rows, sorted(feature.name for feature in every), True, lean=True)
         space.drop(table)
         table = created(space, f"settled_{label}", _carried(join, row))
         tied = space.rows(_matches(table))[0][2]
@@ -144,7 +175,7 @@ def carry(
         counts["ties"] = int(tied)
     why = None
     if counts["matched"] < spine_rows:
-        why = created(space, f"why_{label}", _why(join, table))
+        why = created(space, f"why_{label}", _why(join, table, spine_rows - counts["matched"] <= _FEW))
         of = {missing.NOT_FOUND: "no_row", missing.EXPIRED: "expired", missing.NOT_KNOWN: "not_known"}
         grouped = exp.select(column("why"), exp.Count(this=exp.Star())).from_(table_named(why)).group_by(column("why"))
         for code, count in space.rows(grouped):
@@ -216,23 +247,59 @@ def _shown(join: Join, row: Row, picked: exp.Select) -> exp.Select:
 def _running(join: Join, row: Row, only: Tree | None) -> exp.Select:
     """Rn, t, the keys, and the greatest structs so far, of spine rows with all keys."""
     keys, lag = join.rows.key_names, join.lag or 0
-    event, made = column("event", "r"), column("created", "r")
-    known = exp.Greatest(this=event, expressions=[made]) if join.lag is None else event
-    nothing = exp.cast(exp.Null(), BIGINT)
-    structs = row.structs("r")
-    rows = exp.select(*[column(k, "r") for k in keys], known.as_("at"), number(0).as_("side"), nothing.as_("rn"))
-    rows = rows.select(nothing.copy().as_("t"), *[value.as_(name, quoted=True) for name, value in structs.items()])
-    rows = rows.from_(row.laid_out(join.lower, join.upper), copy=False).where(reach(join), copy=False)
-    reached = column("t", "a") - number(lag) if lag else column("t", "a")
-    spine = exp.select(*[column(k, "a") for k in keys], reached.as_("at"), number(1).as_("side"))
-    spine = spine.select(column("rn", "a"), column("t", "a"), *[exp.Null().as_(name) for name in structs])
-    spine = spine.from_(join.spine_rows(only).subquery("a", copy=False), copy=False)
+    placed = exp.select(*[column(name, "r") for name in (*keys, *_PLACE)])
+    of_row = exp.Is(this=column("rn", "r"), expression=exp.Null())
+    structs = {name: exp.Case().when(of_row.copy(), value) for name, value in row.structs("r").items()}
+    placed = placed.select(*[value.as_(name, quoted=True) for name, value in structs.items()])
+    placed = placed.from_(row.told_apart(_last_before_spine(_in_order(join, row, only), keys)), copy=False)
     of_key = [column(k, "u") for k in keys]
-    greatest = [so_far(exp.Max(this=column(name, "u")), of_key).as_(name, quoted=True) for name in structs]
-    every = exp.select(column("rn", "u"), column("t", "u"), *[k.copy() for k in of_key], *greatest)
-    every = every.from_(union_all([rows, spine]).subquery("u", copy=False), copy=False)
+    greatest = [so_far(exp.Max(this=column(name, "u")), of_key, _PLACE).as_(name, quoted=True) for name in structs]
+    t = column("at", "u") + number(lag) if lag else column("at", "u")
+    every = exp.select(column("rn", "u"), t.as_("t"), *[k.copy() for k in of_key], *greatest)
+    every = every.from_(placed.subquery("u", copy=False), copy=False)
     whole = exp.select(exp.Star()).from_(every.subquery("w", copy=False), copy=False)
     return whole.where(is_not_null(column("rn", "w")), copy=False)
+
+
+def _in_order(join: Join, row: Row, only: Tree | None) -> exp.Select:
+    """Rows and spine rows, of which only these have rn, in order of the keys, `at` and rn: rows are before the spine's
+    of their time.
+    """
+    keys, lag = join.rows.key_names, join.lag or 0
+    event, made = column("event", "r"), column("created", "r")
+    known = exp.Greatest(this=event, expressions=[made]) if join.lag is None else event
+    # the event time is `at` itself where that is what all rows count by
+    moved = [name for name in row.fields if name != "event" or join.lag is None]
+    rows = exp.select(*[column(k, "r") for k in keys], known.as_("at"), exp.cast(exp.Null(), BIGINT).as_("rn"))
+    rows = rows.select(*[column(name, "r") for name in moved])
+    rows = rows.from_(row.plain(join.lower, join.upper), copy=False).where(reach(join), copy=False)
+    reached = column("t", "a") - number(lag) if lag else column("t", "a")
+    spine = exp.select(*[column(k, "a") for k in keys], reached.as_("at"), column("rn", "a"))
+    spine = spine.select(*[exp.Null().as_(name) for name in moved])
+    spine = spine.from_(join.spine_rows(only).subquery("a", copy=False), copy=False)
+    both = exp.select(exp.Star()).from_(union_all([rows, spine]).subquery("m", copy=False), copy=False)
+    both.set("distribute", exp.Distribute(expressions=[column(k, "m") for k in keys]))
+    both.set("sort", exp.Sort(expressions=ascending([column(name, "m") for name in (*keys, *_PLACE)]).expressions))
+    if join.lag is None:
+        return both
+    at = column("at", "p").as_("event", quoted=True)
+    return exp.select(exp.Column(this=exp.Star(), table=exp.to_identifier("p")), at).from_(both.subquery("p"))
+
+
+def _last_before_spine(both: exp.Select, keys: Sequence[str]) -> exp.Select:
+    """The same without the rows that the next one, of a later event, comes after before any spine row does.
+
+    No spine row sees these as the last. What is left are some rows for each of the spine's, which alone need be made
+    structs and compared.
+    """
+    of_spine = is_not_null(column("rn", "o"))
+    event = exp.Case().when(of_spine, big(MIN_MICROS)).else_(column("event", "o"))
+    order = ascending([column(name, "o") for name in _PLACE])
+    next_event = exp.Window(this=exp.Lead(this=event), partition_by=[column(k, "o") for k in keys], order=order)
+    each = exp.select(exp.Column(this=exp.Star(), table=exp.to_identifier("o")), next_event.as_("next_event"))
+    each = each.from_(both.subquery("o", copy=False), copy=False)
+    kept = exp.or_(is_not_null(column("rn", "l")), column("next_event", "l") <= column("event", "l"))
+    return exp.select(exp.Star()).from_(each.subquery("l", copy=False), copy=False).where(kept, copy=False)
 
 
 def _pairs(join: Join, row: Row) -> exp.Select:
@@ -240,7 +307,7 @@ def _pairs(join: Join, row: Row) -> exp.Select:
     keys = join.rows.key_names
     spine = join.spine_rows(join.deleted(join.keys))
     columns = [column("rn", "s"), column("t", "s"), *[column(k, "s") for k in keys]]
-    carried = [column(name, "r") for name in (*row.fields, "h")]
+    carried = [column(name, "r") for name in dict.fromkeys((*_TIMES, *row.fields, "h"))]
     pairs = exp.select(*columns, *carried).from_(spine.subquery("s", copy=False), copy=False)
     on = exp.and_(join.same_key(), join.counts())
     pairs = pairs.join(row.laid_out(join.lower, join.upper), on=on, copy=False)
@@ -254,16 +321,16 @@ def _pairs(join: Join, row: Row) -> exp.Select:
     return whole.join(found.subquery("g", copy=False), on=on, join_type="left", copy=False)
 
 
-def _why(join: Join, table: str) -> exp.Query:
+def _why(join: Join, table: str, few: bool) -> exp.Query:
     """(rn, why) of the spine rows that picked nothing."""
     names = ["rn", "t", *join.rows.key_names]
     missed = exp.select(*[column(name, "c") for name in names]).from_(table_named(table).as_("c"))
     missed = missed.where(exp.Is(this=column("event", "c"), expression=exp.Null()))
     if join.rows.deletes is None:
-        return missing.by_running(join, missed)
+        return missing.by_running(join, missed, few=few)
     deleted = join.deleted(tuple(join.rows.key_names), "c")
     others = missed.where(exp.not_(deleted))
-    return union_all([missing.by_running(join, others), _why_by_pairs(join, missed.where(deleted.copy()))])
+    return union_all([missing.by_running(join, others, few=few), _why_by_pairs(join, missed.where(deleted.copy()))])
 
 
 def _why_by_pairs(join: Join, missed: exp.Select) -> exp.Select:

@@ -65,11 +65,12 @@ def by_pairs(join: Join, table: str) -> exp.Select:
     return exp.select(column("rn"), of_reason(column("reason")).as_("why")).from_(strongest, copy=False)
 
 
-def by_running(join: Join, table: str | exp.Select) -> exp.Select:
+def by_running(join: Join, table: str | exp.Select, *, few: bool = False) -> exp.Select:
     """(rn, why) of the missed rows, from the least known_at of their key and its last event at or before t.
 
     All rows within the ttl are unknown, else one would have matched; one beyond it is known exactly where the least
-    known_at is reached. Deletes are not looked at.
+    known_at is reached. Deletes are not looked at. `few`: Spark is told to bring the missed rows to the view's, which
+    are then not moved; it does not see that they are few.
     """
     keys = join.rows.key_names
     nothing = exp.cast(exp.Null(), BIGINT)
@@ -79,7 +80,7 @@ def by_running(join: Join, table: str | exp.Select) -> exp.Select:
     lost = lost.select(nothing.as_("event"), nothing.copy().as_("known"), column("rn", "m"))
     both = union_all(
         [
-            rows.from_(_rows_of(join, table).subquery("r", copy=False), copy=False),
+            rows.from_(_rows_of(join, table, few=few).subquery("r", copy=False), copy=False),
             lost.from_(_missed(table), copy=False),
         ]
     ).subquery("u", copy=False)
@@ -170,9 +171,11 @@ def _missed(table: str | exp.Select) -> Tree:
     return table_named(table).as_("m") if isinstance(table, str) else table.subquery("m")
 
 
-def _rows_of(join: Join, table: str | exp.Select) -> exp.Select:
+def _rows_of(join: Join, table: str | exp.Select, *, few: bool = False) -> exp.Select:
     """The rows of the keys that missed."""
     names = [*join.rows.key_names, "event", "created"]
     missed_keys = _missed(table)
     rows = exp.select(*[column(n, "a") for n in names]).from_(join.rows.narrow().subquery("a"))
+    if few:
+        rows.set("hint", exp.Hint(expressions=[exp.func("broadcast", exp.to_identifier("m"))]))
     return rows.join(missed_keys, on=join.same_key("a", "m"), join_type="semi")

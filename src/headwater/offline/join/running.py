@@ -7,6 +7,8 @@ pass over each key's rows, however many there are, with integers of 64 bits alon
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlglot import exp
 
 from headwater.offline.join.pit import Join, candidates, reach
@@ -84,9 +86,9 @@ def pick_running(join: Join, ordered: str, only: Tree | None = None) -> exp.Sele
     return picked.where(column("event", "o") >= column("at", "w") - big(join.ttl - lag))
 
 
-def so_far(function: Tree, keys: list[exp.Column]) -> exp.Window:
-    """A function over all rows u of a key up to a row, by (at, side)."""
-    order = ascending([column(name, "u") for name in ("at", "side")])
+def so_far(function: Tree, keys: list[exp.Column], place: Sequence[str] = ("at", "side")) -> exp.Window:
+    """A function over all rows u of a key up to a row, by the columns of their place."""
+    order = ascending([column(name, "u") for name in place])
     spec = exp.WindowSpec(kind="ROWS", start="UNBOUNDED", start_side="PRECEDING", end="CURRENT ROW")
     return exp.Window(this=function, partition_by=[key.copy() for key in keys], order=order, spec=spec)
 
