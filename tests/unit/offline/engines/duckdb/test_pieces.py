@@ -9,8 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from headwater.clock import FIRST_MICROS, LAST_MICROS
-from headwater.offline.engines.duckdb.pieces import piece_sql
-from headwater.offline.engines.duckdb.zones import day_sql, instant_sql, kind_sql
+from headwater.offline.engines.duckdb.zones import _PIECES, day_sql, instant_sql, kind_sql
 from headwater.planning.local_time import local_times
 from headwater.testing import SCALE
 
@@ -28,10 +27,10 @@ def test_a_piece_is_the_one_that_bisection_finds(connection, starts, numbers, da
     near = data.draw(st.lists(st.sampled_from(starts).flatmap(lambda s: st.sampled_from([s - 1, s, s + 1]))))
     numbers += near
     rows = ", ".join(f"({number})" for number in [*numbers, 0])
-    query = f"SELECT n, {piece_sql('n', starts)} FROM (VALUES {rows}) AS t(n)"
+    query = f"SELECT n, {_PIECES.piece('n', starts)} FROM (VALUES {rows}) AS t(n)"
     for number, piece in connection.execute(query).fetchall():
         assert piece == max(1, bisect_right(starts, number))
-    assert connection.execute(f"SELECT {piece_sql('CAST(NULL AS BIGINT)', starts)}").fetchone() == (None,)
+    assert connection.execute(f"SELECT {_PIECES.piece('CAST(NULL AS BIGINT)', starts)}").fetchone() == (None,)
 
 
 @example("Europe/Berlin", True)
