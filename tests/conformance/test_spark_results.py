@@ -35,7 +35,7 @@ def store(tmp_path, engine, spark):
             "driver": pa.array([1] * 10, pa.int32()),
             "at": at,
             "km": pa.array([None, *range(9)], pa.float64()),
-            "box": pa.array([[1.0, 2.0]] * 10),
+            "box": pa.array([[1.0, 2.0]] * 10),  # doubles, of which each is compared with the greatest float32
         }
     )
     spine = pa.table(

@@ -152,7 +152,9 @@ class _SparkMisfits(Misfits):
         return f"({sql} IS NOT NULL AND ({sql} % 1 <> 0 OR TRY_CAST({sql} AS {type_name(dtype)}) IS NULL))"
 
     def beyond_float32(self, sql: str) -> str:
-        return f"(NOT isnan({sql}) AND abs({sql}) >= {FLOAT32_END:.0f}D AND abs({sql}) < CAST('Infinity' AS DOUBLE))"
+        # a number of 39 digits is more than Spark's decimals have, which a literal would be
+        end = f"CAST('{FLOAT32_END!r}' AS DOUBLE)"
+        return f"(NOT isnan({sql}) AND abs({sql}) >= {end} AND abs({sql}) < CAST('Infinity' AS DOUBLE))"
 
     def text(self, sql: str) -> str | None:
         return f"NOT is_valid_utf8({sql})" if self._any_text else None
