@@ -11,7 +11,7 @@ from sqlglot import exp
 
 import headwater as hw
 from headwater.clock import FIRST_MICROS, LAST_MICROS, to_micros
-from headwater.errors import SourceError
+from headwater.errors import SourceError, SpineError
 from headwater.offline.engines.spark.engine import SparkEngine
 from headwater.offline.engines.spark.words import WORDS
 from headwater.offline.trees import column
@@ -22,6 +22,7 @@ from tests.servers.spark import SAIL
 from tests.spark_tables import placing
 
 NAIVE, AWARE = pa.timestamp("us"), pa.timestamp("us", "UTC")
+AT = datetime(2024, 3, 1, tzinfo=UTC)
 DRIVER = hw.Entity("driver", join_keys={"driver": hw.Int64})
 ZONES = [
     "America/New_York",
@@ -137,3 +138,22 @@ def test_event_and_created_times_outside_of_the_years_1_to_9999_are_refused(
                 store.materialize()
             else:
                 store.get_historical_features(spine, ["rides:km"]).to_arrow()
+
+
+@pytest.mark.parametrize("timezone", [None, "Asia/Kolkata"])
+def test_times_of_a_column_without_a_type_are_all_null(tmp_path, engine, timezone):
+    """Spark's void; such a column is neither of a zone nor of none."""
+    query = "SELECT CAST(1 AS BIGINT) AS driver, NULL AS at, CAST(1 AS DOUBLE) AS km"
+    source = hw.SparkSource(query=query, event_time="at", timezone=timezone)
+    with hw.FeatureStore(tmp_path, offline=engine) as store:
+        store.apply(
+            [DRIVER, hw.FeatureView("rides", entity=DRIVER, source=source, features=[hw.Feature("km", hw.Float64)])]
+        )
+        result = store.get_historical_features(pa.table({"driver": [1], "timestamp": [AT]}), ["rides:km"])
+        assert result.to_arrow()["km"].to_pylist() == [None]
+        assert "1 row" in " ".join(result.metadata.warnings)
+        report = store.materialize()["rides"]
+        assert report.keys == 0
+        spine = "SELECT CAST(1 AS BIGINT) AS driver, NULL AS timestamp FROM (SELECT 1 AS x) AS y"
+        with pytest.raises(SpineError, match="has no timestamp"):
+            store.get_historical_features(spine, ["rides:km"], timezone=timezone).to_arrow()

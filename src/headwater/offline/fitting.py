@@ -24,6 +24,11 @@ def is_time(given: pa.DataType) -> bool:
     return bool(pa.types.is_timestamp(given) or pa.types.is_date(given))
 
 
+def is_local_time(given: pa.DataType) -> bool:
+    """Whether the times of a column are those of a clock in some zone: naive timestamps, and dates."""
+    return bool(pa.types.is_date(given) or (pa.types.is_timestamp(given) and given.tz is None))
+
+
 @dataclass(frozen=True)
 class Columns:
     """The columns of a table in the forms that the query takes them in.
@@ -58,7 +63,7 @@ class Columns:
                 f"{self.where}: column {name!r} is {given}, not a timestamp or date; cast it, e.g. in a SQLSource"
             )
         local = self.words.micros(column(name), given, up=up)
-        naive = pa.types.is_date(given) or given.tz is None
+        naive = is_local_time(given)
         found = self.in_zone(name, local)[0] if naive else local
         if not self.within_years:
             return found
@@ -84,7 +89,7 @@ class Columns:
         """The condition of times of a column that are outside of the years 1 to 9999, on the column itself."""
         given = self.types[name]
         ends = (FIRST_MICROS, LAST_MICROS)
-        if self.zone is not None and (pa.types.is_date(given) or given.tz is None):
+        if self.zone is not None and is_local_time(given):
             # clocks do not change in the first year, nor in the last; beyond them nothing can be written
             ends = max(ends[0], ends[0] + self.zone.offsets[0]), min(ends[1], ends[1] + self.zone.offsets[-1])
         first, last = (self.words.time_literal(end, given) for end in ends)
@@ -197,7 +202,7 @@ def event_range(words: Words, name: str, given: pa.DataType, *, zoned: bool = Fa
         return lambda lower, upper: None
     # a date is its first instant; times finer than a microsecond were rounded up
     before = _A_DAY if pa.types.is_date(given) else 1
-    around = 2 * _A_DAY if zoned and (pa.types.is_date(given) or given.tz is None) else 0
+    around = 2 * _A_DAY if zoned and is_local_time(given) else 0
 
     def within(lower: int | None, upper: int | None) -> Tree | None:
         first = None if lower is None else words.time_literal(lower - before - around, given)

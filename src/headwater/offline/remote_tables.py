@@ -14,7 +14,7 @@ from headwater.definitions.source import Source
 from headwater.errors import SourceError, listing, nearest
 from headwater.offline.backend import Backend
 from headwater.offline.base import SourceScope
-from headwater.offline.fitting import Columns, event_range, is_time
+from headwater.offline.fitting import Columns, event_range, is_local_time, is_time
 from headwater.offline.join.relations import EngineTable, Relation, ViewRelations
 from headwater.offline.join.workspace import Workspace
 from headwater.offline.trees import EventRange, Tree, ascending, big, column, is_not_null, number, union_all
@@ -152,7 +152,7 @@ class TableRows:
 
     def _clock_changes(self, space: Workspace) -> tuple[int, int]:
         """How many times of the table a clock change repeats, and how many it skips."""
-        naive = [t for t in self._times if pa.types.is_date(self._types[t]) or self._types[t].tz is None]
+        naive = [name for name in self._times if is_local_time(self._types[name])]
         columns = self._columns
         if columns.zone is None or not naive or self.scope.rows is not None:
             return 0, 0

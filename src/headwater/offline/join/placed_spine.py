@@ -12,7 +12,7 @@ from sqlglot import exp
 
 from headwater.clock import FIRST_MICROS, LAST_MICROS, YEARS
 from headwater.errors import SourceError, SpineError
-from headwater.offline.fitting import Columns
+from headwater.offline.fitting import Columns, is_local_time
 from headwater.offline.join.relations import EngineTable
 from headwater.offline.join.spine import Seen, Spine
 from headwater.offline.join.spine_bucket import columns_named
@@ -103,9 +103,9 @@ class PlacedSpine(Spine):
     def _count_changes(self, space: Workspace) -> None:
         """Count its times that a clock change repeats, and those that it skips."""
         name, columns = self.timestamp_column, self._local
-        kind = None if name is None or self.at is not None else columns.types[name]
-        if name is None or columns.zone is None or kind is None or not (pa.types.is_date(kind) or kind.tz is None):
+        if name is None or self.at is not None or columns.zone is None or not is_local_time(columns.types[name]):
             return
+        kind = columns.types[name]
         change = columns.in_zone(name, space.words.micros(column(name), kind, up=False))[1]
         counts = [exp.CountIf(this=change.copy().eq(number(which))) for which in (REPEATED, SKIPPED)]
         self.repeated, self.skipped = map(int, space.rows(exp.select(*counts).from_(self._held.table.copy()))[0])
