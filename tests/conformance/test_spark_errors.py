@@ -110,3 +110,17 @@ def test_a_scratch_folder_that_cannot_be_made_is_named(tmp_path, spark):
     with pytest.raises(StoreError, match=r"\[offline.spark\] scratch: cannot make"):
         engine.scratch()
     engine.close()
+
+
+@pytest.mark.parametrize("given", ["a spine of Spark's", "a spine of this process"])
+def test_a_scratch_folder_that_spark_does_not_share_is_an_error(tmp_path, store, engine, monkeypatch, given):
+    """As of a server whose address is that of a tunnel: no rows would be an answer that looks right."""
+    store.apply([DRIVER, view("SELECT driver, at, km FROM error_rides")])
+    scratch, elsewhere = engine.scratch(), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.setattr(scratch, "_url", f"file://{elsewhere}")
+    spine = "SELECT driver, at AS timestamp FROM error_rides"
+    if given != "a spine of Spark's":
+        spine = pa.table({"driver": [1], "timestamp": [DAY]})
+    with pytest.raises(ConfigError, match=r"\[offline.spark\] scratch: .*do not see the same files"):
+        store.get_historical_features(spine, ["rides:km"]).to_arrow()

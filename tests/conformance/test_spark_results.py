@@ -154,3 +154,13 @@ def test_the_command_writes_a_folder(tmp_path, store, alone):
     result = store.get_historical_features(SPINE, ["rides:km"])
     assert write_result(result, str(tmp_path / "out.parquet"), None).rows == 3
     assert (tmp_path / "out.parquet" / "_SUCCESS").exists()
+
+
+@pytest.mark.parametrize("name", ["a [1]", "a%20b", "a\\b", "a*?", "{a,b}", "a#b"])
+def test_a_path_with_characters_of_patterns_is_written_here(tmp_path, store, name):
+    """Servers of Spark's protocol take them for patterns or escapes: their files would be somewhere else."""
+    (tmp_path / name).mkdir()
+    result = store.get_historical_features(SPINE, ["rides:km"])
+    result.to_parquet(tmp_path / name / "out.parquet")
+    with pq.ParquetFile(tmp_path / name / "out.parquet") as file:
+        assert sorted(file.read()["Row"].to_pylist()) == [0, 1, 2]

@@ -13,6 +13,7 @@ from sqlglot import exp
 
 from headwater.definitions.source import Source
 from headwater.definitions.sources import ParquetSource, SQLSource
+from headwater.errors import SourceError
 from headwater.offline.backend import Backend
 from headwater.offline.base import SourceScope
 from headwater.offline.engines.spark.errors import failing
@@ -100,7 +101,7 @@ class SparkBackend(Backend):
         folder = self.engine.scratch().new()
         try:
             with self._statement() as spark:
-                written(without_void(spark.sql(self._render(unordered))), folder)
+                self._write_rows(without_void(spark.sql(self._render(unordered))), folder)
             if unordered is query:
                 yield from read(folder, schema, rows)
             elif order is not None and folder.parts():
@@ -147,8 +148,11 @@ class SparkBackend(Backend):
                 for batch in batches:
                     columns = [kept(c, f.type) for c, f in zip(batch.columns, wanted, strict=True)]
                     writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=wanted), _ROW_GROUP)
-        with self._statement() as spark:
-            spark.read.schema(struct_type(wanted)).parquet(folder.url).createOrReplaceTempView(name)
+        try:
+            with self._statement() as spark:
+                spark.read.schema(struct_type(wanted)).parquet(folder.url).createOrReplaceTempView(name)
+        except SourceError as bad:  # a file that has just been written is not there
+            raise folder.scratch.not_shared() from bad
 
     def table_of(self, source: Source) -> EngineTable | None:
         if isinstance(source, ParquetSource):
@@ -230,11 +234,31 @@ class SparkBackend(Backend):
         folder = self.engine.scratch().new()
         self._tables[name] = folder
         frame = without_void(frame)
-        written(frame, folder)
+        self._write_rows(frame, folder)
         reader = frame.sparkSession.read
         if self._session.states_types or not folder.parts():
             reader = reader.schema(frame.schema)  # so that no file is opened to find it
         reader.parquet(folder.url).createOrReplaceTempView(name)
+
+    def _write_rows(self, frame: Any, folder: ScratchFolder) -> None:
+        """Write a frame's rows as Parquet; they are there once all of them are.
+
+        Raises:
+            ConfigError: this process does not see the files that Spark writes.
+        """
+        _writer(frame).parquet(folder.url)
+        if folder.parts():
+            return
+        # Spark itself has a file of no rows too, not every server has
+        if self._session.states_types and folder.scratch.is_local:
+            raise folder.scratch.not_shared()
+        folder.scratch.files.create_dir(folder.path)
+        try:
+            rows = frame.sparkSession.read.schema(frame.schema).parquet(folder.url).limit(1).collect()
+        except Exception as bad:
+            raise folder.scratch.not_shared() from bad
+        if rows:
+            raise folder.scratch.not_shared()
 
     def _render(self, query: exp.Query) -> str:
         return query.sql(dialect=self.words.dialect, identify=True)
@@ -270,13 +294,6 @@ def _of_outputs(order: Tree) -> Tree:
     for key in found.find_all(exp.Column):
         key.set("table", None)
     return found
-
-
-def written(frame: Any, folder: ScratchFolder) -> None:
-    """Write a frame's rows as Parquet; they are there once all of them are."""
-    _writer(frame).parquet(folder.url)
-    if not folder.parts():  # not every server writes a file of no rows
-        folder.scratch.files.create_dir(folder.path)
 
 
 def _writer(frame: Any) -> Any:

@@ -18,7 +18,7 @@ from headwater.offline.base import refuse_unknown
 from headwater.offline.engines.duckdb.engine import DuckDBEngine
 from headwater.offline.engines.spark.backend import SparkBackend
 from headwater.offline.engines.spark.files import ReadableFiles, readable_files
-from headwater.offline.engines.spark.scratch import Scratch
+from headwater.offline.engines.spark.scratch import PATTERNS, SHARED, Scratch
 from headwater.offline.engines.spark.sessions import OwnSession, at_server, beside, of_master, of_surroundings
 from headwater.offline.join.relations import EngineTable
 from headwater.offline.remote import RemoteEngine
@@ -153,10 +153,7 @@ class SparkEngine(RemoteEngine):
         with self._lock:
             if self._scratch is None:
                 if self._location is None and not session.local:
-                    raise ConfigError(
-                        "[offline.spark] scratch is missing: Spark is not on this machine; name a folder or URL that "
-                        'its executors and this process read and write, such as scratch = "s3://bucket/headwater"'
-                    )
+                    raise ConfigError(f"[offline.spark] scratch is missing: Spark is not on this machine; {SHARED}")
                 self._scratch = Scratch(self._location, self.embedded.temp_folder)
             return self._scratch
 
@@ -167,14 +164,19 @@ class SparkEngine(RemoteEngine):
             location: a path or a URL.
 
         Returns:
-            True of a URL; of a path where all of Spark is on this machine, or the path is in the folder `scratch`,
-            which all of it reaches.
+            True of a URL; of a path without wildcards and escapes where all of Spark is on this machine, or the path
+            is in the folder `scratch`, which all of it reaches.
         """
-        if is_url(location) or self.session().local:
+        if is_url(location):
+            return True
+        path = local_target(location)
+        if set(str(path)) & PATTERNS:
+            return False
+        if self.session().local:
             return True
         if self._location is None or is_url(self._location):
             return False
-        return local_target(location).is_relative_to(local_target(self._location))
+        return path.is_relative_to(local_target(self._location))
 
     # of Parquet files it is the embedded engine that lists and checks them, wherever a run then reads them
 

@@ -10,11 +10,15 @@ from pathlib import Path
 from pyarrow import fs
 
 from headwater.errors import ConfigError, StoreError
-from headwater.offline.result_folder import files_at
+from headwater.offline.result_folder import files_at, is_url, local_target
 from headwater.urls import shown_location
 
-_PATTERNS = frozenset("*?[]{}\\%#")
-"""What one of the readers of a path takes for a wildcard, an escape or the end of it."""
+PATTERNS = frozenset("*?[]{}\\%#")
+"""What one of the readers or writers of a path takes for a wildcard, an escape or the end of it."""
+SHARED = (
+    'name a folder or URL that its executors and this process read and write, such as scratch = "s3://bucket/headwater"'
+)
+"""What to do where the folder is not one that all of Spark reaches."""
 
 
 class Scratch:
@@ -33,12 +37,12 @@ class Scratch:
         self._names = itertools.count()
         name = f"headwater-{secrets.token_hex(8)}"
         given = str(local) if location is None else location
-        self.is_local = "://" not in given or given.startswith("file://")
+        self.is_local = not is_url(given)
         try:
             if self.is_local:
-                path = Path(given.removeprefix("file://")).absolute()
-                if set(str(path)) & _PATTERNS:
-                    raise ValueError(f"the path must not contain any of {' '.join(sorted(_PATTERNS))}")
+                path = local_target(given)
+                if set(str(path)) & PATTERNS:
+                    raise ValueError(f"the path must not contain any of {' '.join(sorted(PATTERNS))}")
                 self.files, self._root = fs.LocalFileSystem(), str(path / name)
                 self._url = f"file://{path / name}"
             else:
@@ -46,15 +50,24 @@ class Scratch:
                 self._root, self._url = f"{base.rstrip('/')}/{name}", f"{given.rstrip('/')}/{name}"
         except (ValueError, OSError, NotImplementedError) as bad:
             raise ConfigError(f"[offline.spark] scratch = {shown_location(given)!r}: {bad}") from bad
+        self._shown = shown_location(self._url)
         try:
             self.files.create_dir(self._root, recursive=True)
         except OSError as bad:
-            raise StoreError(f"[offline.spark] scratch: cannot make {shown_location(self._url)}: {bad}") from bad
+            raise StoreError(f"[offline.spark] scratch: cannot make {self._shown}: {bad}") from bad
 
     def new(self) -> ScratchFolder:
         """A folder that does not exist yet."""
         name = f"t{next(self._names)}"
         return ScratchFolder(self, f"{self._root}/{name}", f"{self._url}/{name}")
+
+    def not_shared(self) -> ConfigError:
+        """The error where Spark and this process do not have the same files here."""
+        return ConfigError(
+            f"[offline.spark] scratch: Spark and this process do not see the same files in {self._shown}, so Spark or "
+            "some of its executors are not on this machine (an address such as localhost may be a tunnel, or a "
+            f"container's); {SHARED}"
+        )
 
     def close(self) -> None:
         """Remove all of it."""
