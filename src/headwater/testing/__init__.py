@@ -51,5 +51,12 @@ RANDOM = st.integers(0, 1 << 16).filter(bool)
 
 
 def not_simplest(cases: st.SearchStrategy[_T]) -> st.SearchStrategy[_T]:
-    """The same cases without the simplest, for a property of few rounds (`rounds(n, simplest=False)`)."""
+    """The same cases without the simplest, for a property of few rounds (`rounds(n, simplest=False)`).
+
+    Args:
+        cases: the strategy of the cases.
+
+    Returns:
+        A strategy of the same cases, whose first round is not the simplest of them.
+    """
     return st.tuples(RANDOM, cases).map(lambda drawn: drawn[1])
