@@ -218,3 +218,16 @@ def test_a_server_that_is_killed_is_an_error_that_says_what_to_do(tmp_path, monk
     engine.close()
     with pytest.raises(hw.Unavailable, match="cannot use the Spark Connect server"):
         SparkEngine(tmp_path, remote=server.url).session()
+
+
+def test_a_setting_that_is_refused_leaves_no_session_behind(tmp_path, spark, monkeypatch):
+    """A Spark that headwater started counts its sessions, and ends with the last."""
+    if SAIL:
+        return
+    monkeypatch.setitem(sessions._started, spark.sparkContext, 1)
+    wrong = {"spark.sql.shuffle.partitions": "many"}
+    engine = SparkEngine(tmp_path, master=spark.sparkContext.master, conf=wrong)
+    with pytest.raises(hw.errors.ConfigError, match=r"\[offline.spark.conf\] spark.sql.shuffle.partitions"):
+        engine.session()
+    engine.close()
+    assert sessions._started[spark.sparkContext] == 1

@@ -54,14 +54,14 @@ FROM (
 """
 """Whether NULL is lowest, NaN highest, and arrays are compared element by element."""
 
-_FIRST_RETRIES = 3
-"""The same of the first call, which soon says that nobody is there: some three seconds in all."""
 _PROBE = 5.0
 """Seconds for a connection to a cluster's master."""
 _RETRIES, _BACKOFF = 6, 4_000
 """How often a call to a server that does not answer is tried again, and the longest pause between two (milliseconds):
 some twelve seconds in all. By PySpark's own policy a run waits ten minutes for a driver that is gone.
 """
+_FIRST_RETRIES = 3
+"""How often the first call is, which soon says that nobody is there: some three seconds in all."""
 
 _started: dict[Any, int] = {}
 """The local Spark that headwater started in this process → how many engines use it."""
@@ -106,23 +106,38 @@ class OwnSession:
 
     def close(self) -> None:
         """End the session; a Spark that headwater started ends with the last of its sessions."""
-        if self.connect:
-            with suppress(Exception):
-                self.spark.client.set_retry_policies([])
-                self.spark.client.release_session()
-            with suppress(Exception):
-                self.spark.client.close()
-            return
-        if self._context is None:
-            return
-        with _lock:
-            _started[self._context] -= 1
-            last = not _started[self._context]
-            if last:
-                del _started[self._context]
+        _end(self.spark, self._context)
+
+
+def _end(spark: Any, context: Any) -> None:
+    """See `OwnSession.close`."""
+    if is_connect(spark):
+        with suppress(Exception):
+            spark.client.set_retry_policies([])
+            spark.client.release_session()
+        with suppress(Exception):
+            spark.client.close()
+        return
+    if context is None:
+        return
+    with _lock:
+        _started[context] -= 1
+        last = not _started[context]
         if last:
-            with suppress(Exception):
-                self._context.stop()
+            del _started[context]
+    if last:
+        with suppress(Exception):
+            context.stop()
+
+
+@contextmanager
+def _ended_if_refused(spark: Any, context: Any) -> Iterator[None]:
+    """End a session that cannot be used: a Spark that began with a wrong setting gives it to later sessions too."""
+    try:
+        yield
+    except BaseException:
+        _end(spark, context)
+        raise
 
 
 def is_connect(spark: Any) -> bool:
@@ -152,13 +167,13 @@ def beside(given: Any, conf: Mapping[str, str]) -> OwnSession:
         else:
             own = given.newSession()
             local = str(given.sparkContext.master).startswith("local")
-        taken = _taken_over(given)
-        place = given.catalog.currentCatalog(), given.catalog.currentDatabase()
-        _set(own, {**taken, **conf})
-        with suppress(Exception):  # a catalog that has no such thing as a current one
-            own.catalog.setCurrentCatalog(place[0])
-            own.catalog.setCurrentDatabase(place[1])
-    return OwnSession(own, None, local=local)
+        with _ended_if_refused(own, None):
+            _set(own, {**_taken_over(given), **conf})
+            catalog, database = given.catalog.currentCatalog(), given.catalog.currentDatabase()
+            with suppress(Exception):  # a catalog that has no such thing as a current one
+                own.catalog.setCurrentCatalog(catalog)
+                own.catalog.setCurrentDatabase(database)
+            return OwnSession(own, None, local=local)
 
 
 def at_server(remote: str, conf: Mapping[str, str]) -> OwnSession:
@@ -181,10 +196,11 @@ def at_server(remote: str, conf: Mapping[str, str]) -> OwnSession:
         except Exception as bad:
             raise ConfigError(f"[offline.spark] remote = {shown_location(remote)!r}: {short(bad)}") from bad
         own = _at_channel(builder, retries=_FIRST_RETRIES)
-        own.conf.get("spark.sql.session.timeZone")
-        _retry(own, _RETRIES)
-        _set(own, conf)
-    return OwnSession(own, None, local=_is_loopback(builder.host))
+        with _ended_if_refused(own, None):
+            own.conf.get("spark.sql.session.timeZone")
+            _retry(own, _RETRIES)
+            _set(own, conf)
+            return OwnSession(own, None, local=_is_loopback(builder.host))
 
 
 def of_master(master: str | None, conf: Mapping[str, str]) -> OwnSession:
@@ -233,8 +249,10 @@ def of_master(master: str | None, conf: Mapping[str, str]) -> OwnSession:
             own = SparkSession(context).newSession()
             if ours:
                 _started[context] += 1
-    _set(own, conf)
-    return OwnSession(own, context if ours else None, local=str(context.master).startswith("local"))
+    started = context if ours else None
+    with _ended_if_refused(own, started):
+        _set(own, conf)
+        return OwnSession(own, started, local=str(context.master).startswith("local"))
 
 
 def of_surroundings(conf: Mapping[str, str]) -> OwnSession:
