@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 import pytest
-from headwater_sqlite.engine import SQLiteEngine
+from headwater_sqlite.engine import SQLiteBackend, SQLiteEngine
 
 import headwater as hw
 from headwater.errors import ConfigError
@@ -92,3 +92,19 @@ def test_a_setting_that_it_does_not_have_is_refused(tmp_path):
     (tmp_path / "headwater.toml").write_text('[offline]\nengine = "sqlite"\n[offline.sqlite]\nfile = "warehouse.db"\n')
     with hw.FeatureStore(tmp_path) as store, pytest.raises(ConfigError, match="no setting 'file'"):
         assert store.context.engine
+
+
+def test_a_run_that_cannot_begin_leaves_no_connection(tmp_path, monkeypatch):
+    """The backend is connected first; then the embedded engine cannot be used."""
+    engine, made = SQLiteEngine(tmp_path), []
+
+    def connect():
+        made.append(SQLiteBackend(":memory:"))
+        return made[-1]
+
+    monkeypatch.setattr(engine, "connect", connect)
+    engine.close()
+    with pytest.raises(hw.Unavailable):
+        engine.workspace()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        made[0].connection.execute("SELECT 1")

@@ -80,7 +80,12 @@ class RemoteEngine(OfflineEngine):
 
     def workspace(self, label: str = "") -> RemoteWorkspace:
         """A run's tables; the label names the step for the observer."""
-        return RemoteWorkspace(self.connect(), self.embedded.workspace(label))
+        backend = self.connect()
+        try:
+            return RemoteWorkspace(backend, self.embedded.workspace(label))
+        except BaseException:
+            backend.close()
+            raise
 
     def source_schema(self, source: Source) -> pa.Schema:
         held = self._held(source)

@@ -46,7 +46,7 @@ class RemoteWorkspace:
         self._embedded = embedded
         self._lock, self._running, self._cancelled = forks.lock(), dict[object, None](), False
         self._names = itertools.count()
-        # temporary tables of several runs may share one room
+        # the tables of several runs may be in one namespace
         self._prefix = f"hw_{secrets.token_hex(6)}"
 
     @property

@@ -199,8 +199,8 @@ def fill(version: Version) -> Work[End | None]:
     Returns:
         Up to where; None: another fill began, or the store's epoch is another.
     """
-    for anew in (False, True):
-        begun: _Fill | None = yield from _begin_fill(anew)
+    for new in (False, True):
+        begun: _Fill | None = yield from _begin_fill(new)
         if begun is None:
             return None
         made: Kept | None = yield from _make_rows(version, begun)
@@ -214,11 +214,11 @@ def fill(version: Version) -> Work[End | None]:
     return None
 
 
-def _begin_fill(anew: bool) -> Work[_Fill | None]:
+def _begin_fill(new: bool) -> Work[_Fill | None]:
     """Go on with the fill under way, or begin one; None: a later one has begun, or a later run."""
     number: int = yield TakeLease()
     snapshot: Snapshot = yield Read()
-    under_way = None if anew else _under_way(snapshot.record)
+    under_way = None if new else _under_way(snapshot.record)
     if under_way is None:
         own: int = yield Number()
         if not (yield from change_record(snapshot.epoch, _beginning(own))):

@@ -200,10 +200,12 @@ class SparkBackend(Backend):
         self._session.spark.interruptTag(self._tag)
 
     def close(self) -> None:
-        if self._reader is not None:
-            self._reader.__exit__()
-        for name in list(self._tables):
-            self.drop(name)
+        try:
+            if self._reader is not None:
+                self._reader.__exit__()
+        finally:
+            for name in list(self._tables):
+                self.drop(name)
 
     def _here(self, query: exp.Query) -> str | None:
         """A query of tables that Spark has written already, in DuckDB's words; None where it is Spark's to answer.
