@@ -26,7 +26,7 @@ class LargeKey:
     """The rows of one key by event time, so that all statements of an event are in one piece.
 
     Args:
-        rows: gives them, each time it is called from the first on.
+        rows: gives all of them, each time that it is called.
         size: how many bytes they are, about.
         piece: of how many a piece has, about, where not more are of one event time.
         folder: where files are made.
