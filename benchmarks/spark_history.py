@@ -31,8 +31,6 @@ SETTINGS = {
     "spark.driver.memory": "6g",
     "spark.ui.enabled": "false",
     "spark.sql.shuffle.partitions": "8",
-    # sorted rows are read in no order of memory; Spark's own join has the same
-    "spark.driver.extraJavaOptions": "-XX:+UseTransparentHugePages",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
 }
