@@ -159,7 +159,7 @@ def test_parquet_files_of_types_that_spark_reads_otherwise_are_left_to_duckdb(tm
     for name, columns in {"plain": plain, "brotli": plain, "co:lon": plain, **others}.items():
         codec = "brotli" if name == "brotli" else "snappy"
         pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet", compression=codec)
-        found = engine.readable_files(hw.ParquetSource(f"{name}.parquet", event_time="at"))
+        found = engine.connection.readable_files(hw.ParquetSource(f"{name}.parquet", event_time="at"))
         assert (found is not None) == (name == "plain" and not SAIL)
 
 
@@ -189,7 +189,7 @@ def test_names_are_taken_as_they_are(tmp_path, spark):
 def test_a_scratch_folder_whose_name_would_be_a_pattern_is_refused(tmp_path, spark):
     engine = SparkEngine(tmp_path, session=spark, scratch=str(tmp_path / "a[1]"))
     with pytest.raises(hw.ConfigError, match=r"scratch = .*: the path must not contain"):
-        engine.scratch()
+        engine.connection.scratch()
     engine.close()
 
 

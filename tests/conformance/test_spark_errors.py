@@ -108,7 +108,7 @@ def test_a_scratch_folder_that_cannot_be_made_is_named(tmp_path, spark):
     (tmp_path / "file").touch()
     engine = SparkEngine(tmp_path, session=spark, scratch=str(tmp_path / "file"))
     with pytest.raises(StoreError, match=r"\[offline.spark\] scratch: cannot make"):
-        engine.scratch()
+        engine.connection.scratch()
     engine.close()
 
 
@@ -116,7 +116,7 @@ def test_a_scratch_folder_that_cannot_be_made_is_named(tmp_path, spark):
 def test_a_scratch_folder_that_spark_does_not_share_is_an_error(tmp_path, store, engine, monkeypatch, given):
     """As of a server whose address is that of a tunnel: no rows would be an answer that looks right."""
     store.apply([DRIVER, view("SELECT driver, at, km FROM error_rides")])
-    scratch, elsewhere = engine.scratch(), tmp_path / "elsewhere"
+    scratch, elsewhere = engine.connection.scratch(), tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.setattr(scratch, "_url", f"file://{elsewhere}")
     spine = "SELECT driver, at AS timestamp FROM error_rides"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +16,7 @@ from headwater.definitions.sources import ParquetSource, SQLSource
 from headwater.errors import SourceError
 from headwater.offline.backend import Backend
 from headwater.offline.base import SourceScope
+from headwater.offline.engines.spark.connection import SparkConnection
 from headwater.offline.engines.spark.errors import failing
 from headwater.offline.engines.spark.executors import OnExecutor
 from headwater.offline.engines.spark.files import ReadableFiles
@@ -29,9 +30,6 @@ from headwater.offline.join.relations import EngineTable
 from headwater.offline.join.workspace import Each, Powers, Workspace
 from headwater.offline.trees import Tree
 from headwater.planning.files import FileIdentity
-
-if TYPE_CHECKING:
-    from headwater.offline.engines.spark.engine import SparkEngine
 
 _numbers = itertools.count()
 _ROW_GROUP = 1_000_000
@@ -47,15 +45,15 @@ class SparkBackend(Backend):
     """One run's tables.
 
     Args:
-        engine: whose session runs the statements, and whose scratch folder holds the tables.
+        connection: whose session runs the statements, and whose scratch folder holds the tables.
     """
 
-    def __init__(self, engine: SparkEngine) -> None:
-        self.engine = engine
-        self._session = engine.session()
+    def __init__(self, connection: SparkConnection) -> None:
+        self._connection = connection
+        self._session = connection.session()
         self.words = WORDS if self._session.holds_any_text else VALID_TEXT_WORDS
         self.powers = Powers(by_key=True, carries=self._session.orders_structs)
-        self._tag = f"headwater-{id(engine)}-{next(_numbers)}"
+        self._tag = f"headwater-{id(connection)}-{next(_numbers)}"
         self._tables: dict[str, ScratchFolder] = {}
         self._reader: Workspace | None = None
 
@@ -95,10 +93,10 @@ class SparkBackend(Backend):
             yield from (shaped(batch, schema) for batch in self._read_here(here, rows))
             return
         order, unordered = query.args.get("order"), query
-        if order is not None and self.engine.reads_scratch:
+        if order is not None and self._connection.reads_scratch:
             unordered = query.copy()
             unordered.set("order", None)
-        folder = self.engine.scratch().new()
+        folder = self._connection.scratch().new()
         try:
             with self._statement() as spark:
                 self._write_rows(without_void(spark.sql(self._render(unordered))), folder)
@@ -133,7 +131,7 @@ class SparkBackend(Backend):
         yield pa.RecordBatch.from_arrays(columns, schema=answer)
 
     def upload(self, name: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
-        folder = self.engine.scratch().new()
+        folder = self._connection.scratch().new()
         self._tables[name] = folder
         wanted = pa.schema([pa.field(f.name, kept_type(f.type)) for f in schema])
         files = folder.scratch.files
@@ -156,9 +154,9 @@ class SparkBackend(Backend):
 
     def table_of(self, source: Source) -> EngineTable | None:
         if isinstance(source, ParquetSource):
-            files = self.engine.readable_files(source)
+            files = self._connection.readable_files(source)
             return None if files is None else EngineTable(self._files_table(files, files.files), files.schema)
-        query = query_of(source, self.engine.embedded.folder)
+        query = query_of(source, self._connection.embedded.folder)
         if query is None and isinstance(source, SQLSource) and source.tables:
             query = self._transpiled(source)
         if query is None:
@@ -167,12 +165,12 @@ class SparkBackend(Backend):
         with self._statement() as spark:
             # as text, so that each statement sees the tables' files as they are
             spark.sql(f"CREATE OR REPLACE TEMPORARY VIEW {name} AS {query}")
-            self.engine.made(name)
+            self._connection.made(name)
             return EngineTable(exp.to_table(name), arrow_schema(spark.table(name).schema))
 
     def scoped(self, source: Source, held: EngineTable, scope: SourceScope) -> list[tuple[Tree, bool]]:
         if isinstance(source, ParquetSource):
-            files = self.engine.readable_files(source)
+            files = self._connection.readable_files(source)
             if files is not None:
                 return [(self._files_table(files, some), later) for some, later in files.scoped(scope) if some]
         return super().scoped(source, held, scope)
@@ -191,7 +189,7 @@ class SparkBackend(Backend):
         with self._statement() as spark:
             frame = spark.read.schema(struct_type(readable.schema)).parquet(*readable.paths(files))
             frame.createOrReplaceTempView(name)
-            self.engine.made(name)
+            self._connection.made(name)
         return exp.to_table(name)
 
     def cancel(self) -> None:
@@ -216,7 +214,7 @@ class SparkBackend(Backend):
         if not all(isinstance(function, _PLAIN) for function in query.find_all(exp.Func)):
             return None
         tables = list(query.find_all(exp.Table))
-        if not self.engine.reads_scratch or any(table.name not in self._tables for table in tables):
+        if not self._connection.reads_scratch or any(table.name not in self._tables for table in tables):
             return None
         found = query.copy()
         for table in list(found.find_all(exp.Table)):
@@ -228,12 +226,12 @@ class SparkBackend(Backend):
 
     def _read_here(self, sql: str, rows: int) -> Iterator[pa.RecordBatch]:
         if self._reader is None:
-            self._reader = self.engine.embedded.workspace()
+            self._reader = self._connection.embedded.workspace()
         return self._reader.stream_sql(sql, rows)
 
     def _hold(self, name: str, frame: Any) -> None:
         """Write the rows of a frame, and name them."""
-        folder = self.engine.scratch().new()
+        folder = self._connection.scratch().new()
         self._tables[name] = folder
         frame = without_void(frame)
         self._write_rows(frame, folder)
