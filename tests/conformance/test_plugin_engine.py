@@ -83,6 +83,8 @@ def test_a_project_uses_it_by_its_name_alone(tmp_path):
         spine = pa.table({"driver": [1, 1, 2], "timestamp": at})
         found = store.get_historical_features(spine, ["rides:km"])
         assert found.to_arrow().column("km").to_pylist() == [1.5, 2.5, None]
+        told = store.get_historical_features(spine, ["rides:km"]).estimate()
+        assert [(line.view, line.what, line.rows, line.bytes) for line in told] == [("rides", "sql", None, None)]
         assert type(store.context.engine).__module__ == "headwater_sqlite.engine"
         store.materialize()
         assert store.get_online_features(["rides:km"], [1, 2]).to_dict() == {"driver": [1, 2], "km": [2.5, None]}

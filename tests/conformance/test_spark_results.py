@@ -14,6 +14,7 @@ from headwater.cli.files import write_result
 from headwater.errors import SourceError, UsageError
 from headwater.offline.engines.spark.backend import SparkBackend
 from headwater.offline.engines.spark.engine import SparkEngine
+from tests.servers.spark import SAIL
 from tests.spark_tables import placing
 
 DAY = datetime(2024, 3, 1, tzinfo=UTC)
@@ -164,3 +165,49 @@ def test_a_path_with_characters_of_patterns_is_written_here(tmp_path, store, nam
     result.to_parquet(tmp_path / name / "out.parquet")
     with pq.ParquetFile(tmp_path / name / "out.parquet") as file:
         assert sorted(file.read()["Row"].to_pylist()) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("given", [SPINE, None])
+def test_what_a_join_would_read_of_a_table_is_what_sparks_optimizer_says(store, alone, monkeypatch, given):
+    """Spark Connect says nothing; nothing runs."""
+    monkeypatch.setattr(SparkBackend, "create", lambda *_: pytest.fail("a statement ran"))
+    at = DAY if given is None else None
+    (line,) = store.get_historical_features(given, ["rides:km"], at=at).estimate()
+    assert (line.view, line.what, line.files) == ("rides", "spark result_rides", None)
+    assert line.bytes is None if SAIL else line.bytes > 0
+
+
+@pytest.mark.skipif(SAIL, reason="Spark Connect tells no sizes")
+def test_partitions_that_the_spine_does_not_reach_are_not_counted(tmp_path, engine, spark):
+    location = f"PARTITIONED BY (day) LOCATION 'file://{tmp_path}/parted'"
+    days = "VALUES (1, 1.0D, DATE'2024-03-01'), (1, 2.0D, DATE'2024-03-02'), (1, 3.0D, DATE'2024-03-09')"
+    spark.sql(f"CREATE TABLE parted_rides USING parquet {location} AS SELECT * FROM {days} AS t(driver, km, day)")
+    try:
+        source = hw.SparkSource(table="parted_rides", event_time="day")
+        view = hw.FeatureView("rides", entity=DRIVER, source=source, features=[hw.Feature("km", hw.Float64)], ttl="1d")
+        with hw.FeatureStore(tmp_path, offline=engine) as store:
+            store.apply([DRIVER, view])
+            spines = [[{"driver": 1, "timestamp": datetime(2024, 3, day, tzinfo=UTC)}] for day in (5, 9)]
+            spines.append([{"driver": 1, "timestamp": datetime(2024, 3, day, tzinfo=UTC)} for day in (2, 9)])
+            none, one, three = (
+                store.get_historical_features(given, ["rides:km"]).estimate()[0].bytes for given in spines
+            )
+        assert none <= 1 < one < three
+    finally:
+        spark.sql("DROP TABLE parted_rides")
+
+
+def test_what_a_join_would_read_of_files_is_what_footers_say(tmp_path, engine, spark):
+    at = pa.array([datetime(2024, 3, day, tzinfo=UTC) for day in range(1, 11)], pa.timestamp("us", "UTC"))
+    rows = pa.table({"driver": pa.array([1] * 10, pa.int32()), "at": at, "km": pa.array([1.0] * 10), "more": at})
+    pq.write_table(rows, tmp_path / "rides.parquet", row_group_size=2)
+    source = hw.ParquetSource("rides.parquet", event_time="at")
+    view = hw.FeatureView("rides", entity=DRIVER, source=source, features=[hw.Feature("km", hw.Float64)])
+    with hw.FeatureStore(tmp_path, offline=engine) as store:
+        store.apply([DRIVER, view])
+        (line,) = store.get_historical_features([{"driver": 1}], ["rides:km"], at=DAY).estimate()
+    # only Spark reads them where they are; else DuckDB brings all of their rows
+    groups = 1 if engine.files_in_place(source) else 5
+    footer = pq.read_metadata(tmp_path / "rides.parquet")
+    size = sum(footer.row_group(g).column(c).total_compressed_size for g in range(groups) for c in range(3))
+    assert (line.files, line.rows, line.bytes) == (1, 2 * groups, size)

@@ -167,6 +167,10 @@ def history(
             help="Only part I of N, from 0/N: one process computes each part, on any machine.",
         ),
     ] = None,
+    estimate: Annotated[
+        bool,
+        typer.Option("--estimate", help="Only show what would be read: files, rows and bytes. No feature is read."),
+    ] = False,
     csv: parse.CSVOption = None,
     full_names: FullNamesOption = False,
 ) -> None:
@@ -176,6 +180,8 @@ def history(
     """
     if spine is None and at is None:
         raise UsageError("no rows: name a spine (a .parquet or .csv file, or SQL), or --at TIME for every known entity")
+    if out is not None and estimate:
+        raise UsageError("--estimate and --out are mutually exclusive: an estimate writes no rows")
     if out is not None:
         later.files.check_output(out)
     names, beside = parse.features(features), parse.included(include)
@@ -193,6 +199,9 @@ def history(
             timezone=timezone,
             bucket=bucket,
         )
+        if estimate:
+            run.answer(*values.estimated(result.estimate()))
+            return
         taken = later.files.write_result(result, out, None if run.json else _SHOWN, given.texts)
         data, drawn = values.joined(result, taken, out)
     run.answer(data, *drawn)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from headwater.cli.sheet import Drawable, Line, Sheet
 if TYPE_CHECKING:
     from headwater.cli.files import Taken
     from headwater.compute.reading.explained import Explained
+    from headwater.offline.estimates import SourceEstimate
     from headwater.offline.join.result import HistoryResult
     from headwater.online.reading.result import OnlineResult
     from headwater.planning.resolved import ResolvedRequest
@@ -97,6 +99,19 @@ def explained(explanation: Explained, prepared: float) -> tuple[dict[str, Any], 
         else f"1 key in {trips} to {place}"
     )
     return data, [Line(head, "dim"), Sheet(["step", "ms"], [[name, f"{ms:.3f}"] for name, ms in steps])]
+
+
+def estimated(lines: Sequence[SourceEstimate]) -> tuple[dict[str, Any], Drawable]:
+    """What a history would read."""
+    data = [
+        {"view": each.view, "reads": each.what, "files": each.files, "rows": each.rows, "bytes": each.bytes}
+        for each in lines
+    ]
+    shown = [
+        [row["view"], row["reads"], row["files"], *("unknown" if row[n] is None else row[n] for n in ("rows", "bytes"))]
+        for row in data
+    ]
+    return {"estimate": data}, Sheet(["view", "reads", "files", "rows", "bytes"], shown)
 
 
 def joined(result: HistoryResult, taken: Taken, file: str | None) -> tuple[dict[str, Any], list[Drawable]]:

@@ -11,6 +11,7 @@ from sqlglot import exp
 
 from headwater.definitions.source import Source
 from headwater.offline.base import SourceScope
+from headwater.offline.estimates import Estimate
 from headwater.offline.join.relations import EngineTable
 from headwater.offline.join.workspace import ROWS, Each, Powers
 from headwater.offline.trees import Tree
@@ -137,6 +138,17 @@ class Backend(ABC):
             still among its rows, which the query then leaves out. The scope's `rows` are the query's to count.
         """
         return [(held.table, scope.known_after is not None)]
+
+    def estimate(self, query: exp.Query) -> Estimate | None:
+        """What a query of a table that the engine holds would read, without running it.
+
+        Args:
+            query: the columns that a join reads, of the event times that it reaches.
+
+        Returns:
+            What the engine's plan or a dry run says; None: it says nothing.
+        """
+        return None
 
     def cancel(self) -> None:
         """End the statement that another thread runs here; it then fails with an error of any kind.

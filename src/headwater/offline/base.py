@@ -11,9 +11,11 @@ from typing import Any, ClassVar, Protocol
 import pyarrow as pa
 
 from headwater.definitions.source import Source
+from headwater.definitions.sources import PushSource
 from headwater.errors import ConfigError, UsageError, nearest
 from headwater.forks import OfOneProcess
 from headwater.observer import Observer
+from headwater.offline.estimates import SourceEstimate, listed, of_log
 from headwater.offline.log_slice import (
     ARRIVAL,
     POSITION,
@@ -53,6 +55,7 @@ __all__ = [
     "LogPart",
     "LogSlice",
     "OfflineEngine",
+    "SourceEstimate",
     "SourceScope",
     "Tombstone",
     "ViewInput",
@@ -89,6 +92,14 @@ class HistoryRun(Protocol):
     @property
     def known_rows(self) -> int | None:
         """How many rows there are; None where only a run can tell."""
+        ...
+
+    def time_range(self) -> tuple[int, int] | None:
+        """The least and greatest instant of the spine (microseconds), or somewhat more.
+
+        Returns:
+            None where only reading its rows tells, other than those in memory.
+        """
         ...
 
     def row_numbers(self) -> pa.Array:
@@ -263,6 +274,30 @@ class OfflineEngine(OfOneProcess, ABC):
             SpineError: a spine that cannot be read, or lacks a key or timestamp of a usable type.
             UsageError: a request that contradicts itself, e.g. two columns of one name.
         """
+
+    def estimate(self, request: HistoryRequest, within: tuple[int, int] | None = None) -> Sequence[SourceEstimate]:
+        """What a join would read; no row is read for it, and no query runs.
+
+        By default what `list_files` tells, and what the log has.
+
+        Args:
+            request: as of `history`.
+            within: the least and greatest instant of its spine (microseconds); None: not known, so that nothing is left
+                out by time.
+
+        Returns:
+            For each view a line for its source, and one for its rows in the offline log, where it has any.
+
+        Raises:
+            SourceError: files that cannot be listed, or whose footers cannot be read.
+        """
+        found: list[SourceEstimate | None] = []
+        for view in request.views:
+            source = view.source
+            if source is not None and not isinstance(source, PushSource):
+                found.append(listed(view.view, source, self.list_files(source)))
+            found.append(of_log(view, view.view.view.source_columns))
+        return [line for line in found if line is not None]
 
     @abstractmethod
     def changes(self, request: ChangesRequest, counts: ChangeCounts) -> Iterator[pa.RecordBatch]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 import pyarrow as pa
 
 from headwater.definitions.source import Source
-from headwater.definitions.sources import PushSource
+from headwater.definitions.sources import PushSource, view_tables
 from headwater.offline.backend import Backend
 from headwater.offline.base import (
     ChangeCounts,
@@ -23,8 +24,10 @@ from headwater.offline.base import (
     HistoryRequest,
     HistoryRun,
     OfflineEngine,
+    SourceEstimate,
     ViewInput,
 )
+from headwater.offline.estimates import Estimate, reach_of, source_name
 from headwater.offline.join.changes import run_changes, run_puts
 from headwater.offline.join.events import as_rows, run_each_key, run_events
 from headwater.offline.join.history import PointInTimeRun
@@ -61,6 +64,7 @@ class EmbeddedEngine(Protocol):
     def source_schema(self, source: Source) -> pa.Schema: ...
     def list_files(self, source: Source) -> tuple[FileIdentity, ...] | None: ...
     def check_values(self, view: ViewInput, rows: int) -> list[str]: ...
+    def estimate(self, request: HistoryRequest, within: tuple[int, int] | None = None) -> Sequence[SourceEstimate]: ...
     def close(self) -> None: ...
 
 
@@ -118,6 +122,36 @@ class RemoteEngine(OfflineEngine):
             files=self.files_in_place,
             writes_to=self.writes_to,
         )
+
+    def estimate(self, request: HistoryRequest, within: tuple[int, int] | None = None) -> Sequence[SourceEstimate]:
+        found: list[SourceEstimate] = []
+        for view in request.views:
+            # rows carry all features of the version, and by time those are left out that are read where they are
+            every = replace(view, view=replace(view.view, features=view.view.view.feature_list))
+            held = None if view.source is None else self._read_in_place(request, every, view.source, within)
+            in_place = view.source is not None and bool(self.files_in_place(view.source))
+            local = every if held is None else replace(every, source=None)
+            found += [] if held is None else [held]
+            found += self.embedded.estimate(replace(request, views=(local,)), within if in_place else None)
+        return found
+
+    def _read_in_place(
+        self, request: HistoryRequest, view: ViewInput, source: Source, within: tuple[int, int] | None
+    ) -> SourceEstimate | None:
+        """What the backend reads of a source that it holds; None: it does not hold it."""
+        if isinstance(source, PushSource) or self._held(source) is None:
+            return None
+        told: Estimate | None = None
+        if not any(view_tables(source)):  # a view's rows are put into a table first
+            read = as_rows(view).view
+            with self.workspace() as space:
+                held = space.table_of(source, rows=False)
+                if held is not None:
+                    reach = reach_of(request, view.view, within if space.powers.carries else None)
+                    rows = TableRows(space.backend, read, source, held, [f.name for f in read.view.feature_list])
+                    told = space.backend.estimate(rows.read_query(reach.lower, reach.upper))
+        told = told or Estimate()
+        return SourceEstimate(view.view.label, source_name(source), None, told.rows, told.bytes)
 
     def writes_to(self, location: str) -> bool:
         """Whether backends write the files of a result to a location by themselves (`Backend.write`).

@@ -81,15 +81,31 @@ class TableRows:
             space: the run's tables.
             rows: what is known of the view besides.
         """
-        forms, at = self.forms(within_years=False), self.source.event_time
-        zoned = source_times(self.source.timezone) is not None
-        within = None if at is None else event_range(self.backend.words, at, self._types[at], zoned=zoned)
+        forms, within = self.forms(within_years=False), self._within
         relation = self._relation(forms, self._scoped(forms, within), big(0))
         null_times = 0
         if self._times and self.scope.rows is None:
             null_times = self._odd_times(space)
         relation = replace(relation, event_range=within, fixed=False)
         return self._with_source(rows, relation, null_times, self._clock_changes(space))
+
+    def read_query(self, lower: int | None, upper: int | None) -> exp.Select:
+        """The columns that a join reads, of the rows whose event times are within a range (microseconds)."""
+        source = self.source
+        chosen = [self.view.view.feature(name).source_column for name in self.features]
+        ids = [] if source.event_id is None else [source.event_id]
+        names = dict.fromkeys([*(k.source_column for k in self.view.keys), *self._times, *chosen, *ids])
+        query = exp.select(*[column(name) for name in names]).from_(self.held.table.copy())
+        within = self._within
+        reached = None if within is None else within(lower, upper)
+        return query if reached is None else query.where(reached)
+
+    @property
+    def _within(self) -> EventRange | None:
+        """The filter on the event time's own column."""
+        at = self.source.event_time
+        zoned = source_times(self.source.timezone) is not None
+        return None if at is None else event_range(self.backend.words, at, self._types[at], zoned=zoned)
 
     def numbered(self, space: Workspace, name: str, rows: ViewRelations) -> ViewRelations:
         """The rows in the query's form, numbered within their keys: one table.

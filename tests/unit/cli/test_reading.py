@@ -133,6 +133,19 @@ def test_history_takes_a_csv_or_sql_spine_or_every_entity(command, filled, tmp_p
     assert sorted(row["airport"] for row in data["data"]) == ["BOS", "DEN", "EWR", "JFK", "LGA", "ORD"]
 
 
+def test_history_estimates_what_it_would_read(command, filled):
+    spine, asked = filled / "data" / "flights.parquet", ["--features", "delay_model", "--estimate"]
+    lines = command.json(filled, "history", spine, *asked)["estimate"]
+    weather = next(line for line in lines if line["view"] == "weather")
+    footer = pq.read_metadata(filled / "data" / "weather.parquet")
+    assert weather["files"] == 1 and 0 < weather["rows"] <= footer.num_rows and weather["bytes"] > 0
+    assert weather["reads"] == "parquet data/weather.parquet"
+    out = command(filled, "history", spine, *asked)
+    assert out.splitlines()[0].split() == ["view", "reads", "files", "rows", "bytes"]
+    message = command.error(filled, "history", spine, *asked, "-o", "out.parquet", code=2)["message"]
+    assert message.startswith("--estimate and --out are mutually exclusive")
+
+
 @pytest.mark.parametrize(
     ("arguments", "part", "code"),
     [

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from headwater.compute.transforms.functions import OnDemandFunction
 from headwater.compute.transforms.online import field_users, view_places
 from headwater.errors import SpineError, UsageError
-from headwater.offline.base import HistoryRequest, HistoryRun
+from headwater.offline.base import HistoryRequest, HistoryRun, SourceEstimate
 from headwater.offline.join.result import Joins
 from headwater.online.reading.array_rows import null_mask
 from headwater.planning.request_values import check_complete, column_of
@@ -58,6 +58,10 @@ class ComputingEngine:
     def history(self, request: HistoryRequest) -> HistoryRun:
         """Fix a join; it runs when its batches are asked for."""
         return ComputedRun(self.engine.history(request), self.functions, request)
+
+    def estimate(self, request: HistoryRequest, within: tuple[int, int] | None = None) -> Sequence[SourceEstimate]:
+        """What the engine would read: functions read nothing else."""
+        return self.engine.estimate(request, within)
 
 
 class ComputedRun:
@@ -185,6 +189,10 @@ class ComputedRun:
     def cancel(self) -> None:
         """End what is under way; see `HistoryResult.cancel`."""
         self._run.cancel()
+
+    def time_range(self) -> tuple[int, int] | None:
+        """The least and greatest instant of the spine, where they are known."""
+        return self._run.time_range()
 
     def row_numbers(self) -> pa.Array:
         """Which rows of the spine these are."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,57 @@ def time_ranges(footer: pq.FileMetaData, columns: Iterable[str]) -> Iterator[tup
             yield column, None
         elif known:
             yield column, (min(low for low, _ in known), max(high for _, high in known))
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many files and rows are read, and how many bytes of their columns, compressed."""
+
+    files: int = 0
+    rows: int = 0
+    bytes: int = 0
+
+
+def sizes(
+    footers: Sequence[pq.FileMetaData],
+    columns: Collection[str],
+    time: str | None = None,
+    lower: int | None = None,
+    upper: int | None = None,
+) -> Sizes:
+    """What is read of some columns, where row groups stay unread whose times are all outside of a range.
+
+    Args:
+        footers: of the files.
+        columns: those that are read; files may lack them.
+        time: a column of times; None: all row groups are read.
+        lower, upper: the range (microseconds), both inclusive; None: without bound.
+    """
+    files = rows = size = 0
+    for footer in footers:
+        paths = [footer.schema.column(i).path for i in range(len(footer.schema))]
+        read = [i for i, path in enumerate(paths) if path in columns or path.partition(".")[0] in columns]
+        groups = [group for group in range(footer.num_row_groups) if _reached(footer, group, paths, time, lower, upper)]
+        files += bool(groups)
+        rows += sum(footer.row_group(group).num_rows for group in groups)
+        size += sum(footer.row_group(group).column(i).total_compressed_size for group in groups for i in read)
+    return Sizes(files, rows, size)
+
+
+def _reached(
+    footer: pq.FileMetaData, group: int, paths: Sequence[str], time: str | None, lower: int | None, upper: int | None
+) -> bool:
+    """Whether a row group may have a time within a range."""
+    if time is None or time not in paths:
+        return True
+    place = paths.index(time)
+    scale, found = _scale(footer.schema.column(place)), footer.row_group(group).column(place).statistics
+    if scale is None or found is None or not found.has_min_max:
+        return True
+    # an engine compares the times as they are stored: a date is one of its day's
+    before = 86_400_000_000 if scale == 86_400_000_000 else 1
+    late = lower is not None and math.ceil(found.max_raw * scale) < lower - before
+    return not late and (upper is None or math.ceil(found.min_raw * scale) <= upper)
 
 
 def _chunks(footers: Sequence[pq.FileMetaData], column: str) -> Iterator[tuple[Any, Any]]:

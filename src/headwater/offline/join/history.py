@@ -207,6 +207,12 @@ class PointInTimeRun:
     def timestamp_column(self) -> str | None:
         return None if self.spine is None or self.spine.at is not None else self.spine.timestamp_column
 
+    def time_range(self) -> tuple[int, int] | None:
+        if self.spine is not None:
+            return self.spine.time_range()
+        at = self._request.at
+        return None if at is None else (at, at)
+
     def row_numbers(self) -> pa.Array:
         if not isinstance(self.spine, LocalSpine):
             raise UsageError(

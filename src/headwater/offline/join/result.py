@@ -17,7 +17,7 @@ from headwater.errors import LogDamaged, SourceError, StorageFull, StoreError, U
 from headwater.forks import OfOneProcess
 from headwater.html_tables import html_table
 from headwater.interrupts import leaves_nothing
-from headwater.offline.base import HistoryRequest, HistoryRun, lost_files
+from headwater.offline.base import HistoryRequest, HistoryRun, SourceEstimate, lost_files
 from headwater.offline.result_folder import is_url, local_target
 from headwater.planning.data_kinds import is_pandas, is_polars
 from headwater.planning.frames import to_pandas, to_polars, with_zones
@@ -129,6 +129,10 @@ class Joins(Protocol):
         """Fix a join; it runs when its batches are asked for."""
         ...
 
+    def estimate(self, request: HistoryRequest, within: tuple[int, int] | None = None) -> Sequence[SourceEstimate]:
+        """What the join would read."""
+        ...
+
 
 class HistoryResult(OfOneProcess):
     """A point-in-time join, fixed to the versions and the log position of the call; each use of it runs it.
@@ -149,7 +153,7 @@ class HistoryResult(OfOneProcess):
     instead = "send its rows, to_arrow() or to_parquet(path), or ask for it again in the other process"
 
     def __init__(self, engine: Joins, request: HistoryRequest) -> None:
-        self._request = request
+        self._request, self._engine = request, engine
         self.resolved: ResolvedRequest | None = None
         self._rows: int | None = None
         with self._explained():
@@ -393,6 +397,25 @@ class HistoryResult(OfOneProcess):
             full = bad.errno == 28 or "No space left" in str(bad)
             raise (StorageFull if full else StoreError)(f"cannot write {file}: {bad}") from bad
         return file
+
+    def estimate(self) -> list[SourceEstimate]:
+        """What the join would read; no row is read for it, and nothing runs.
+
+        Row groups and partitions that the spine's times cannot reach are left out, where those times are known without
+        reading: one instant, a table in memory, a Parquet file whose footer tells. Ties, and why rows are missing, are
+        looked up besides, which is not counted.
+
+        Returns:
+            For each view, in the order asked, a line for its source and one for its rows in the offline log, where it
+            has any; rows and bytes are None where they are not known.
+
+        Raises:
+            SourceError: files that cannot be listed, or whose footers cannot be read.
+            SpineError: a spine in memory with a row that has no timestamp.
+            LogDamaged: a file of the offline log is missing or damaged.
+        """
+        with self._explained():
+            return list(self._engine.estimate(self._request, self._run.time_range()))
 
     def sql(self) -> str:
         """The statements of a run; where it was not consumed yet, it is run for them.

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from headwater.errors import DataError, SpineError, UsageError, brief, listing, nearest
+from headwater.offline.files.footers import time_range
 from headwater.offline.join.batches import in_pieces, one_batch
 from headwater.offline.join.relations import key_form
 from headwater.offline.join.spine_bucket import SpineBucket
@@ -36,6 +37,7 @@ _FORMS = (
     "(a CSV: \"SELECT * FROM read_csv('spine.csv')\", or pandas.read_csv('spine.csv', parse_dates=['timestamp']))"
 )
 _BATCH = 131_072
+_TWO_DAYS = 2 * 86_400_000_000
 NO_NUMBERS = (
     "bucket=…: the views share no join key, so the number of a row decides, and the rows of a query have none: give a "
     "table or a Parquet file as the spine"
@@ -93,6 +95,10 @@ class Spine(ABC):
     @abstractmethod
     def size(self) -> int | None:
         """How many rows there are; None where only a run can tell."""
+
+    def time_range(self) -> tuple[int, int] | None:
+        """The least and greatest instant, or somewhat more; None where only reading the rows tells."""
+        return None if self.at is None else (self.at, self.at)
 
     @abstractmethod
     def place(self, space: Workspace, seen: Seen) -> None:
@@ -289,6 +295,16 @@ class TableSpine(LocalSpine):
     def size(self) -> int:
         return int(self.table.num_rows)
 
+    def time_range(self) -> tuple[int, int] | None:
+        if self.timestamp_column is None:
+            return super().time_range()
+        seen, first = Seen(), 0
+        for batch in self.batches(_BATCH, [self.timestamp_column]):
+            t = self._instants(batch, first)
+            seen.add(len(t), int(t.min()), int(t.max()))
+            first += batch.num_rows
+        return (seen.first, seen.last) if seen.rows else (0, 0)
+
     def batches(self, rows: int, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         table = self.table if columns is None else self.table.select(columns)
         for start in range(0, self.table.num_rows, rows):
@@ -318,6 +334,15 @@ class ParquetSpine(LocalSpine):
     def size(self) -> int:
         with pq.ParquetFile(self.given) as file:
             return int(file.metadata.num_rows)
+
+    def time_range(self) -> tuple[int, int] | None:
+        if self.timestamp_column is None:
+            return super().time_range()
+        with pq.ParquetFile(self.given) as file:
+            found = time_range([file.metadata], self.timestamp_column)
+        # times of a zone are within two days of what is stored; finer ones were rounded up
+        around = 1 if self.zone is None else _TWO_DAYS
+        return None if found is None else (found[0] - around, found[1] + around)
 
     def batches(self, rows: int, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         with pq.ParquetFile(self.given) as file:

@@ -28,9 +28,11 @@ from headwater.offline.base import (
     HistoryRequest,
     HistoryRun,
     OfflineEngine,
+    SourceEstimate,
     ViewInput,
     refuse_unknown,
 )
+from headwater.offline.engines.duckdb.estimates import estimated
 from headwater.offline.engines.duckdb.sources import list_files, source_schema
 from headwater.offline.engines.duckdb.views import check_view
 from headwater.offline.engines.duckdb.workspace import CLOSED, Connection, DuckDBWorkspace, open_database
@@ -132,6 +134,9 @@ class DuckDBEngine(OfflineEngine):
             at_once=min(AT_ONCE, int(self._settings["threads"] or os.cpu_count() or 1)),
             observer=self.observer,
         )
+
+    def estimate(self, request: HistoryRequest, within: tuple[int, int] | None = None) -> Sequence[SourceEstimate]:
+        return [line for view in request.views for line in estimated(request, view, self.folder, within)]
 
     @property
     def budget(self) -> int:

@@ -125,11 +125,19 @@ def _named_in(schemas: Sequence[pa.Schema], parts: Partitions) -> list[list[str]
     return [[*schema.names, *values] for schema, values in zip(schemas, given, strict=True)]
 
 
-def parquet_schemas(source: ParquetSource, folder: Path, where: str) -> tuple[Sequence[str], list[pa.Schema]]:
-    """The files of a source on disk, and the columns of each."""
+def parquet_footers(
+    source: ParquetSource, folder: Path, where: str
+) -> tuple[ParquetFiles, tuple[pq.FileMetaData, ...]]:
+    """The files of a source on disk as DuckDB reads them, and their footers."""
     files = _listed(source, folder, where, None)
     footers = files.footers or read_footers(files.scanned.files, where)
-    return files.scanned.files, [footer.schema.to_arrow_schema() for footer in footers]
+    return replace(files.scanned, clashing=_clash(_columns(footers, files.scanned.parts))), footers
+
+
+def parquet_schemas(source: ParquetSource, folder: Path, where: str) -> tuple[Sequence[str], list[pa.Schema]]:
+    """The files of a source on disk, and the columns of each."""
+    files, footers = parquet_footers(source, folder, where)
+    return files.files, [footer.schema.to_arrow_schema() for footer in footers]
 
 
 def _columns(footers: Sequence[pq.FileMetaData], parts: Partitions | None = None) -> list[str]:

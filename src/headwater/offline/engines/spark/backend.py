@@ -26,6 +26,7 @@ from headwater.offline.engines.spark.sources import query_of, view_name
 from headwater.offline.engines.spark.transpiled import transpiled
 from headwater.offline.engines.spark.types import arrow_schema, kept, kept_type, shaped
 from headwater.offline.engines.spark.words import VALID_TEXT_WORDS, WORDS
+from headwater.offline.estimates import Estimate
 from headwater.offline.join.relations import EngineTable
 from headwater.offline.join.workspace import Each, Powers, Workspace
 from headwater.offline.trees import Tree
@@ -192,6 +193,20 @@ class SparkBackend(Backend):
             self._connection.made(name)
         return exp.to_table(name)
 
+    def estimate(self, query: exp.Query) -> Estimate | None:
+        """What Spark's optimizer says; None: Spark Connect tells it in rounded text alone."""
+        if self._session.connect:
+            return None
+        with self._statement() as spark:
+            plan = spark.sql(self._render(query))._jdf.queryExecution().optimizedPlan()
+            leaves, found = plan.collectLeaves(), plan.stats()
+            # what Spark takes a relation for of which it knows nothing
+            unknown = _whole(spark._jsparkSession.sessionState().conf().defaultSizeInBytes())
+            if any(_whole(leaves.apply(i).stats().sizeInBytes()) >= unknown for i in range(leaves.size())):
+                return None
+            rows = found.rowCount()
+            return Estimate(_whole(rows.get()) if rows.isDefined() else None, _whole(found.sizeInBytes()))
+
     def cancel(self) -> None:
         if self._reader is not None:
             self._reader.cancel()
@@ -286,6 +301,11 @@ class SparkBackend(Backend):
     def _names(self) -> list[str]:
         rows = self._session.spark.sql("SHOW TABLES").collect()
         return [row["tableName"] for row in rows if not row["tableName"].startswith("hw_")]
+
+
+def _whole(number: Any) -> int:
+    """A number of Java's or Scala's."""
+    return int(str(number))
 
 
 def _of_outputs(order: Tree) -> Tree:
