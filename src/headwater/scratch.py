@@ -47,7 +47,7 @@ class TempFolder:
         remove_abandoned(Path(parent or tempfile.gettempdir()))
         self.path, owner = _made(parent)
         # also where nobody removes it
-        self._end = weakref.finalize(self, _remove, self.path, owner)
+        self._end = weakref.finalize(self, _remove, self.path, owner, forks.generation())
         forks.after_fork(self, TempFolder._in_child)
 
     def close(self) -> None:
@@ -90,7 +90,9 @@ def _made(parent: Path | None) -> tuple[Path, _Held | None]:
             return Path(tempfile.mkdtemp(prefix=_UNTOLD, dir=parent)), None
 
 
-def _remove(path: Path, owner: _Held | None) -> None:
+def _remove(path: Path, owner: _Held | None, born: int) -> None:
+    if born != forks.generation():
+        return  # in a child what holds the folder may be gone before the folder is told of the fork
     shutil.rmtree(path, ignore_errors=True)
     if owner is not None:
         owner.let_go()

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from headwater import forks
 from headwater.errors import Unavailable
+from headwater.offline.engines.duckdb.engine import DuckDBEngine
 from headwater.scratch import TempFolder, remove_abandoned, whole_file, whole_folder
-from tests.children import problem_in_child
+from tests.children import Child, fork_in_c, problem_in_child
 
 KEPT = """
 import os, sys, time
@@ -178,3 +180,34 @@ def test_a_child_neither_finishes_nor_removes_what_its_parent_writes(tmp_path):
     assert path.read_text() == "x" and not (tmp_path / "out").exists()
     written.__exit__(None, None, None)
     assert (tmp_path / "out").read_text() == "x"
+
+
+class _Holder:
+    """What has a temporary folder, and lets it go in a child."""
+
+    def __init__(self, parent: Path) -> None:
+        forks.after_fork(self, _Holder.let_go)
+        self.folder: TempFolder | None = TempFolder(parent)
+
+    def let_go(self) -> None:
+        self.folder = None
+
+
+@pytest.mark.parametrize("fork", [os.fork, fork_in_c])
+def test_a_child_that_lets_go_of_its_parents_folder_leaves_it(tmp_path, fork):
+    holder = _Holder(tmp_path)
+    assert holder.folder is not None
+    (holder.folder.path / "spilled").write_bytes(b"x")
+    assert Child(gc.collect, fork).problem() == ""
+    assert (holder.folder.path / "spilled").exists()
+    holder.folder.close()
+    assert not holder.folder.path.exists()
+
+
+def test_the_embedded_engines_temporary_folder_survives_a_fork(tmp_path):
+    engine = DuckDBEngine(tmp_path, temp_folder=tmp_path / "temp")
+    path = engine.temp_folder
+    assert problem_in_child(lambda: None) == ""
+    assert path.exists()
+    engine.close()
+    assert not path.exists()
