@@ -65,6 +65,8 @@ _DETAILS = re.compile(r'details = "(.*?)"\n', re.DOTALL)
 _RAISED = re.compile(r"^\s*((?:[\w.]+\.)?\w*(?:Error|Exception|Invalid): .*)$", re.MULTILINE)
 _BEFORE = re.compile(r"^An error occurred while calling \S+ (?:: )?(?:[\w.$]+(?:Exception|Error): )?")
 """What Py4J writes before Spark's own words."""
+_NO_MODULE = re.compile(r"ModuleNotFoundError: No module named '(headwater|numpy|pyarrow|msgspec)[.']")
+"""What every function of headwater's needs on executors."""
 _DENIED = ("Permission denied", "AccessControlException", "AccessDenied", "Errno 13")
 _SHOWN = 500
 _MISSING = ("TABLE_OR_VIEW_NOT_FOUND", "SCHEMA_NOT_FOUND", "table not found", "table or view not found")
@@ -114,6 +116,14 @@ def translated(bad: Exception, tables: Callable[[], Sequence[str]] = list) -> He
         return StorageFull(
             "spark: a disk is full (No space left on device): free space on the disks of the executors "
             "(spark.local.dir) and in [offline.spark] scratch; nothing was kept of this run"
+        )
+    missing_module = _NO_MODULE.search(text)
+    if missing_module is not None or "PYTHON_VERSION_MISMATCH" in text:
+        lacks = "another Python than this process" if missing_module is None else f"no module {missing_module[1]!r}"
+        return StoreError(
+            f"spark: the Python of its workers has {lacks}: name one that has headwater and this Python's version by "
+            "PYSPARK_PYTHON before Spark is started (on this machine sys.executable), or install it on the executors "
+            "(docs/beyond-one-machine.md)"
         )
     if any(lost in text for lost in _LOST):
         return Unavailable(

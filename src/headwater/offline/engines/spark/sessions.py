@@ -13,7 +13,12 @@ import pyarrow as pa
 from headwater import forks
 from headwater.errors import ConfigError, Unavailable, needs_package
 from headwater.offline.engines.spark.errors import short
-from headwater.offline.engines.spark.surroundings import remote_of_environment, says_which_spark, started_local
+from headwater.offline.engines.spark.surroundings import (
+    remote_of_environment,
+    runs_own_python,
+    says_which_spark,
+    started_local,
+)
 from headwater.urls import shown_location
 
 STATED = {
@@ -244,6 +249,8 @@ def of_master(master: str | None, conf: Mapping[str, str]) -> OwnSession:
                 for name, value in {**started_local(master), **conf}.items():
                     builder = builder.config(name, value)
                 context = builder.getOrCreate().sparkContext
+                if runs_own_python(str(context.master)):
+                    context.pythonExec = sys.executable  # PySpark's own is the python3 of the PATH
                 _started[context] = 0
             ours = context in _started
             own = SparkSession(context).newSession()

@@ -19,6 +19,15 @@ def says_which_spark() -> bool:
     return any(os.environ.get(name) for name in _GIVEN)
 
 
+def runs_own_python(master: str) -> bool:
+    """Whether workers of a Spark that is started here run this process's Python: local ones, unless others are named.
+
+    Args:
+        master: its master.
+    """
+    return master.startswith("local") and not os.environ.get("PYSPARK_PYTHON")
+
+
 def started_local(master: str | None) -> dict[str, str]:
     """Settings of a Spark that is started in this process; those of the user come after them.
 

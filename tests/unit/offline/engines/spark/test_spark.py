@@ -6,10 +6,16 @@ import pyarrow as pa
 import pytest
 
 import headwater as hw
+from headwater.errors import StoreError
 from headwater.offline.engines.spark.engine import SparkEngine
 from headwater.offline.engines.spark.errors import translated
 from headwater.offline.engines.spark.sessions import _probe
-from headwater.offline.engines.spark.surroundings import remote_of_environment, says_which_spark, started_local
+from headwater.offline.engines.spark.surroundings import (
+    remote_of_environment,
+    runs_own_python,
+    says_which_spark,
+    started_local,
+)
 from headwater.offline.engines.spark.types import given_back, kept, kept_type
 from headwater.offline.join.workspace import StatementError
 
@@ -107,3 +113,21 @@ def test_a_local_spark_is_reached_from_this_machine_alone_and_the_environment_go
     assert remote_of_environment() == "sc://127.0.0.1:1"
     monkeypatch.setenv("SPARK_REMOTE", "local")
     assert remote_of_environment() is None
+
+
+def test_workers_of_a_local_spark_run_the_python_that_started_it_unless_another_is_named(monkeypatch):
+    monkeypatch.delenv("PYSPARK_PYTHON", raising=False)
+    assert runs_own_python("local[2]") and not runs_own_python("yarn")
+    monkeypatch.setenv("PYSPARK_PYTHON", "/usr/bin/python3")
+    assert not runs_own_python("local[2]")
+
+
+@pytest.mark.parametrize("module", ["headwater", "numpy", "pyarrow", "msgspec", "headwater.compute"])
+def test_workers_that_lack_headwater_say_what_to_do(module):
+    name = module.partition(".")[0]
+    text = f"Traceback (most recent call last):\n  File x\nModuleNotFoundError: No module named '{module}'\n"
+    found = translated(RuntimeError(text))
+    assert type(found) is StoreError
+    assert f"no module '{name}'" in str(found) and "PYSPARK_PYTHON" in str(found)
+    # of a user's own function in Spark
+    assert "PYSPARK_PYTHON" not in str(translated(RuntimeError("ModuleNotFoundError: No module named 'mine'")))
