@@ -20,8 +20,10 @@ _HARMLESS = (
     "replicas tls ca verify connect_timeout timeout sentinel_user table endpoint profile create connections patience "
     "write_patience host hostaddr port dbname user sslmode sslrootcert target_session_attrs application_name region "
     "keepalives keepalives_idle keepalives_interval keepalives_count tcp_user_timeout sync map_size mode cache "
-    "endpoint_override"
+    "endpoint_override use_ssl user_id session_id user_agent"
 )
+_SPARK = "sc"
+"""Of Spark Connect, whose options follow a semicolon in the path: `sc://host:15002/;token=…`."""
 _SHOWN = frozenset(_HARMLESS.split())
 """Options whose values are shown; of any other, known or not, the name alone is."""
 
@@ -53,8 +55,9 @@ def is_clear(url: str) -> bool:
 
 
 def shown_location(location: str) -> str:
-    """A path, or the URL of an object store, as it may be shown."""
-    return without_password(location) if "://" in location and ("@" in location or "?" in location) else location
+    """A path, the URL of an object store, or the address of a Spark Connect server, as it may be shown."""
+    hides = "@" in location or "?" in location or (";" in location and scheme_of(location) == _SPARK)
+    return without_password(location) if "://" in location and hides else location
 
 
 def without_password(url: str) -> str:
@@ -77,7 +80,8 @@ def without_password(url: str) -> str:
     user, colon, _ = parts.login.partition(":")
     login = "" if not parts.login else f"{user}:***@" if colon else "***@"
     query = f"?{_options(parts.query)}" if parts.query else ""
-    return f"{scheme}://{login}{parts.hosts}{parts.path}{query}"
+    path, mark, options = parts.path.partition(";") if scheme == _SPARK else (parts.path, "", "")
+    return f"{scheme}://{login}{parts.hosts}{path}{mark}{_options(options, ';')}{query}"
 
 
 def _parts(url: str) -> _Parts | None:
@@ -96,8 +100,8 @@ def _parts(url: str) -> _Parts | None:
     return _Parts(found["scheme"], login, hosts, found["path"], query) if clear else None
 
 
-def _options(query: str) -> str:
-    return "&".join(map(_option, filter(None, query.split("&"))))
+def _options(query: str, mark: str = "&") -> str:
+    return mark.join(map(_option, filter(None, query.split(mark))))
 
 
 def _option(text: str) -> str:

@@ -104,6 +104,14 @@ def test_where_nobody_answers_is_said_soon(tmp_path):
                 SparkEngine(tmp_path, remote="sc://").session()
 
 
+@pytest.mark.parametrize("address", ["http://me:{}@h", "sc://h/;token={}==", "sc:///;token={}"])
+def test_what_is_no_address_of_a_server_is_refused_without_its_password(tmp_path, address):
+    with pytest.raises(ConfigError, match=r"\[offline.spark\] remote = .*sc://") as refused:
+        SparkEngine(tmp_path, remote=address.replace("{}", "s3cretword")).session()
+    bad = refused.value
+    assert "s3cretword" not in f"{bad} {bad.__cause__} {bad.__context__}"
+
+
 def test_a_scratch_folder_that_cannot_be_made_is_named(tmp_path, spark):
     (tmp_path / "file").touch()
     engine = SparkEngine(tmp_path, session=spark, scratch=str(tmp_path / "file"))

@@ -68,6 +68,15 @@ REGISTRY = [
 ]
 
 
+LOCATIONS = [
+    "s3://AKIA:{}@bucket/data",
+    "https://app:{}@h/x?token={}",
+    "sc://h:15002/;token={}",
+    "sc://h:15002/;use_ssl=true;token={};user_id=me",
+    "sc://me:{}@h:15002/;x-key={}",
+]
+
+
 def told_by(job: Callable[[], Any]) -> str:
     """All that an error says: of itself, of what it came from, as a traceback."""
     try:
@@ -112,7 +121,7 @@ def test_no_password_of_a_registry_is_shown(shape: str, password: str) -> None:
 
 
 @settings(max_examples=300)
-@given(st.sampled_from([*ONLINE, *REGISTRY, "s3://AKIA:{}@bucket/data", "https://app:{}@h/x?token={}"]), PASSWORDS)
+@given(st.sampled_from([*ONLINE, *REGISTRY, *LOCATIONS]), PASSWORDS)
 def test_no_password_of_a_url_is_shown(shape: str, password: str) -> None:
     url = shape.replace("{}", password)
     check(shape, password, without_password(url) + (shown_location(url) if "://" in url else ""))
@@ -162,6 +171,8 @@ def test_locations_of_sources() -> None:
         assert shown_location(plain) == plain
     assert shown_location("s3://AKIA:pw@bucket/x") == "s3://AKIA:***@bucket/x"
     assert "pw" not in repr(shown_location("s3://bucket/x?secret_key=pw"))
+    assert shown_location("s3://bucket/a;b=c") == "s3://bucket/a;b=c"
+    assert shown_location("sc://h:15002/;token=pw;user_id=me") == "sc://h:15002/;token=***;user_id=me"
 
 
 def test_schemes() -> None:

@@ -19,7 +19,7 @@ from headwater.offline.engines.spark.surroundings import (
     says_which_spark,
     started_local,
 )
-from headwater.urls import shown_location
+from headwater.urls import shown_location, without_password
 
 STATED = {
     "spark.sql.session.timeZone": "UTC",
@@ -190,16 +190,20 @@ def at_server(remote: str, conf: Mapping[str, str]) -> OwnSession:
     """
     if not remote.startswith("sc://"):
         raise ConfigError(
-            f"[offline.spark] remote = {remote!r}: the address of a Spark Connect server begins with sc://"
+            f"[offline.spark] remote = {without_password(remote)!r}: the address of a Spark Connect server begins with sc://"
         )
     with needs_package("pyspark"), _as_a_program():
         from pyspark.sql.connect.client import DefaultChannelBuilder
 
     with _starting(f"the Spark Connect server {shown_location(remote)}"):
-        try:
+        builder = None
+        with suppress(Exception):  # its words may have the token
             builder = DefaultChannelBuilder(remote)
-        except Exception as bad:
-            raise ConfigError(f"[offline.spark] remote = {shown_location(remote)!r}: {short(bad)}") from bad
+        if builder is None:
+            raise ConfigError(
+                f"[offline.spark] remote = {shown_location(remote)!r} is not the address of a Spark Connect server, "
+                "such as sc://host:15002 or sc://host:443/;use_ssl=true;token=…, with %3D for = in a value"
+            )
         own = _at_channel(builder, retries=_FIRST_RETRIES)
         with _ended_if_refused(own, None):
             own.conf.get("spark.sql.session.timeZone")
