@@ -58,9 +58,15 @@ def test_what_a_query_is_at_fault_for_is_found_by_plan(store, query, told):
 
 
 TEXT = "SELECT driver, at, CAST(name AS STRING) AS name FROM error_rides"
+GONE = "SELECT driver, at, CAST(left('UNAVAILABLE1', 11) AS DOUBLE) AS km FROM error_rides"
 READS = {
     "division": (view("SELECT driver, at, km / (driver - 1) AS km FROM error_rides"), "[Dd]ivision by zero"),
     "cast": (view("SELECT driver, at, CAST('x' || driver AS DOUBLE) AS km FROM error_rides"), "'x1'"),
+    # a word by which a server that is gone is known
+    "value": (
+        view("SELECT driver, at, CAST(concat('UNAVAIL', 'ABLE') AS DOUBLE) AS km FROM error_rides"),
+        "'UNAVAILABLE'",
+    ),
     "text": (view(TEXT, ("name", hw.String)), "not valid UTF-8"),
     "key": (view(TEXT, ("driver", hw.Int64), NAMED), "not valid UTF-8"),
 }

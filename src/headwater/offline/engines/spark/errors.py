@@ -59,6 +59,8 @@ _OF_THE_DATA = (
     "Object at location",
 )
 """What a query or its rows are at fault for."""
+_OF_A_VALUE = ("CAST_INVALID_INPUT", "CAST_OVERFLOW", "Cast error", "Cannot cast string")
+"""Those whose text has a value of the data in it, which may be any other of these words."""
 _NOT_TEXT = ("non UTF-8 data", "Invalid UTF8 payload", "invalid utf-8 sequence")
 _DETAILS = re.compile(r'details = "(.*?)"\n', re.DOTALL)
 """What gRPC writes an error's own words as."""
@@ -112,6 +114,8 @@ def translated(bad: Exception, tables: Callable[[], Sequence[str]] = list) -> He
     own = _own(text)
     if own is not None:
         return own
+    if any(name in text for name in _OF_A_VALUE):
+        return StatementError(f"spark: {short(bad)}")
     if "No space left on device" in text or "Disk quota exceeded" in text:
         return StorageFull(
             "spark: a disk is full (No space left on device): free space on the disks of the executors "
