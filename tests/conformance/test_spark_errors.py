@@ -57,6 +57,14 @@ def test_what_a_query_is_at_fault_for_is_found_by_plan(store, query, told):
         store.apply([DRIVER, view(query)])
 
 
+def test_a_path_without_files_is_said_so(store, tmp_path):
+    """A server may take it for a table without columns."""
+    source = hw.SparkSource(path=str(tmp_path / "nothing"), format="parquet", event_time="at")
+    rides = hw.FeatureView("rides", entity=DRIVER, source=source, features=[hw.Feature("km", hw.Float64)])
+    with pytest.raises(hw.DefinitionError, match=r"rides: source: .*nothing"):
+        store.apply([DRIVER, rides])
+
+
 TEXT = "SELECT driver, at, CAST(name AS STRING) AS name FROM error_rides"
 GONE = "SELECT driver, at, CAST(left('UNAVAILABLE1', 11) AS DOUBLE) AS km FROM error_rides"
 READS = {

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 
 import sqlglot
 from sqlglot import exp
+from sqlglot.errors import SqlglotError
 
 from headwater.definitions.query_determinism import changing_faults, order_faults
 from headwater.definitions.query_known import QueryReading
 from headwater.definitions.query_places import place_of
 from headwater.definitions.query_scopes import Fault, Rows, Tree
 from headwater.definitions.source import Source
-from headwater.definitions.sources import SQLSource
+from headwater.definitions.sources import SparkSource, SQLSource
 from headwater.definitions.view_tables import ViewTable
 
 Columns = Callable[[Source], tuple[str, ...] | None]
@@ -31,6 +32,8 @@ def query_problems(source: Source, columns: Columns, where: str = "source") -> I
         columns: those of the tables of a query.
         where: the source's place in the definition.
     """
+    if isinstance(source, SparkSource) and source.query is not None:
+        yield from _spark_problems(source.query, where)
     if not isinstance(source, SQLSource):
         return
     for name, table in source.tables.items():
@@ -46,6 +49,16 @@ def query_problems(source: Source, columns: Columns, where: str = "source") -> I
         yield f"{where}.query: {place_of(source.query, tree, fault.node)}: {fault.text}"
     if not faults:
         yield from _times(source, tree, reading, where)
+
+
+def _spark_problems(query: str, where: str) -> Iterator[str]:
+    """What of a query in Spark's SQL is something else at each run; what SQLGlot cannot read is left to Spark."""
+    try:
+        tree = sqlglot.parse_one(query, dialect="spark")
+    except SqlglotError:
+        return
+    for fault in changing_faults(tree):
+        yield f"{where}.query: {place_of(query, tree, fault.node)}: {fault.text}"
 
 
 def _needs_columns(source: SQLSource, tree: Tree) -> bool:

@@ -20,6 +20,8 @@ inet_server_addr inet_server_port pg_postmaster_start_time pg_conf_load_time whi
 vector_type"""
 _OF_SESSION = ("duckdb_", "pragma_")
 """How functions begin that make tables of what the session is."""
+_OF_SPARK = """monotonically_increasing_id spark_partition_id shuffle input_file_name input_file_block_start
+input_file_block_length"""
 _CATALOGS = frozenset(("information_schema", "pg_catalog"))
 _SCHEMAS = frozenset(("main", "pg_catalog"))
 """What may stand before a function's name without being its first argument."""
@@ -37,6 +39,7 @@ _CHANGING = {
     **dict.fromkeys(_NOW.split(), "is another time at each run: use a column of time"),
     **dict.fromkeys(_RANDOM.split(), "is random: derive the value from columns, by hash(…) for one"),
     **dict.fromkeys(_SESSION.split(), "depends on the session, not on the tables"),
+    **dict.fromkeys(_OF_SPARK.split(), "depends on how Spark divides the rows, not on the rows"),
     **dict.fromkeys(
         _APPROXIMATE.split(), "depends on the order in which rows come: use quantile_disc or quantile_cont"
     ),

@@ -155,7 +155,7 @@ def _check_spark(source: SparkSource, where: str) -> Iterator[str]:
         try:
             trees = [tree for tree in sqlglot.parse(str(source.query), dialect="spark") if tree is not None]
         except sqlglot.errors.SqlglotError as bad:
-            yield f"{where}.query: {_first_line(bad)}"
+            yield f"{where}.query: {_not_sql(bad)}"
             return
         if len(trees) != 1 or not isinstance(trees[0], exp.Query):
             yield f"{where}.query: must be one SELECT, not {source.query!r}"
@@ -181,7 +181,7 @@ def _check_query(source: SQLSource, where: str) -> Iterator[str]:
     try:
         trees = [tree for tree in sqlglot.parse(source.query, dialect="duckdb") if tree is not None]
     except sqlglot.errors.SqlglotError as bad:
-        yield f"{where}.query: {_quoting_hint(source.query)}{_first_line(bad)}"
+        yield f"{where}.query: {_quoting_hint(source.query)}{_not_sql(bad)}"
         return
     if len(trees) != 1 or not isinstance(trees[0], exp.Query):
         yield f"{where}.query: must be one SELECT, not {'several statements' if len(trees) > 1 else source.query!r}"
@@ -227,8 +227,14 @@ def _closes(token: sqlglot.Token | None) -> bool:
     return token is None or token.text.casefold() in ("from", "as", ",", ".", ")", "=", "+", "-", "where", "join", ";")
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).replace("\x1b[4m", "").replace("\x1b[0m", "").strip().partition("\n")[0]
+def _not_sql(error: sqlglot.errors.SqlglotError) -> str:
+    """What a parser says of a query, without its own classes and colours."""
+    first = error.errors[0] if isinstance(error, sqlglot.errors.ParseError) and error.errors else {}
+    if not first.get("line"):
+        return str(error).replace("\x1b[4m", "").replace("\x1b[0m", "").strip().partition("\n")[0]
+    said = str(first["description"])
+    reason = "something is missing" if "<" in said else said[:1].lower() + said[1:]
+    return f"not valid SQL at line {first['line']}, column {first['col']}, near {first['highlight']!r}: {reason}"
 
 
 def check_columns(view: FeatureView, schemas: Schemas | None) -> Iterator[tuple[str | None, str]]:

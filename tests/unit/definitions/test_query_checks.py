@@ -375,3 +375,20 @@ def test_no_row_of_an_accepted_query_is_known_before_its_inputs(query: str, mine
                 if at is not None and at <= t:
                     assert known[at, row] >= count, (t, row)
         assert answer(base, query, mine[::-1], theirs[::-1]) == every
+
+
+SPARK = {
+    "SELECT k, ts, rand() AS x FROM rides": "rand() is random",
+    "SELECT k, current_timestamp() AS ts, x FROM rides": "current_timestamp() is another time at each run",
+    "SELECT k, ts, uuid() AS x FROM rides": "uuid() is random",
+    "SELECT k, ts, monotonically_increasing_id() AS x FROM rides": "how Spark divides the rows",
+    "SELECT k, ts, x FROM rides TABLESAMPLE (10 PERCENT)": "a sample is random",
+}
+
+
+@pytest.mark.parametrize("query", SPARK)
+def test_a_query_of_spark_s_own_that_is_something_else_at_each_run_is_refused(query):
+    told = list(query_problems(hw.SparkSource(query=query, event_time="ts"), columns))
+    assert len(told) == 1 and SPARK[query] in told[0] and "line 1" in told[0]
+    fine = "SELECT k, ts, hash(x) AS x, max(y) OVER (PARTITION BY k ORDER BY ts) AS y FROM db.rides WHERE x > 1"
+    assert not list(query_problems(hw.SparkSource(query=fine, event_time="ts"), columns))

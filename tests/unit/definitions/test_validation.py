@@ -242,6 +242,10 @@ def test_an_entity_given_twice_alike_is_one() -> None:
         (SQLSource("", event_time="t"), "must be a SELECT"),
         (SQLSource("SELEC 1", event_time="t"), "source.query: "),
         (SQLSource("SELECT (1", event_time="t"), "source.query: "),
+        (
+            SQLSource("SELECT k, x * FROM t", event_time="t"),
+            "source.query: not valid SQL at line 1, column 18, near 'FROM': something is missing",
+        ),
         (SQLSource("SELECT 1; SELECT 2", event_time="t"), "several statements"),
         (SQLSource("DROP TABLE x", event_time="t"), "must be one SELECT"),
         (SQLSource("SELECT * FROM flihts", tables={"flights": SOURCE}, event_time="t"), "did you mean 'flights'?"),

@@ -167,7 +167,11 @@ class SparkBackend(Backend):
             # as text, so that each statement sees the tables' files as they are
             spark.sql(f"CREATE OR REPLACE TEMPORARY VIEW {name} AS {query}")
             self._connection.made(name)
-            return EngineTable(exp.to_table(name), arrow_schema(spark.table(name).schema))
+            schema = arrow_schema(spark.table(name).schema)
+        if not schema.names:
+            # some servers of Spark's protocol take a path without files for a table without columns
+            raise SourceError(f"{getattr(source, 'path', None) or query!r} has no columns; are there files?")
+        return EngineTable(exp.to_table(name), schema)
 
     def scoped(self, source: Source, held: EngineTable, scope: SourceScope) -> list[tuple[Tree, bool]]:
         if isinstance(source, ParquetSource):
