@@ -122,7 +122,7 @@ def asof(given: dict[str, Any]) -> dict[str, Any]:
 
 def measure(options: Options) -> list[Figure]:
     """Both counts of keys."""
-    rows = 100_000 if options.quick else 10_000_000
+    rows = 100_000 if options.quick else options.rows or 10_000_000
     figures = []
     with tempfile.TemporaryDirectory() as scratch:
         for keys, target in ((MANY_KEYS, 7.5), (FEW_KEYS, 8.5)):

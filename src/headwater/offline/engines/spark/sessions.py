@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from headwater import forks
-from headwater.errors import ConfigError, Unavailable, needs_package
+from headwater.errors import ConfigError, MissingExtra, Unavailable, needs_package
 from headwater.offline.engines.spark.errors import short
 from headwater.offline.engines.spark.surroundings import (
     remote_of_environment,
@@ -186,14 +186,22 @@ def at_server(remote: str, conf: Mapping[str, str]) -> OwnSession:
 
     Raises:
         Unavailable: nobody answers there.
-        MissingExtra: pyspark is not installed.
+        MissingExtra: pyspark is not installed, or the packages that its client needs.
     """
     if not remote.startswith("sc://"):
         raise ConfigError(
             f"[offline.spark] remote = {without_password(remote)!r}: the address of a Spark Connect server begins with sc://"
         )
-    with needs_package("pyspark"), _as_a_program():
-        from pyspark.sql.connect.client import DefaultChannelBuilder
+    with needs_package("pyspark"):
+        import pyspark  # noqa: F401
+    try:
+        with _as_a_program():
+            from pyspark.sql.connect.client import DefaultChannelBuilder
+    except ImportError as bad:
+        raise MissingExtra(
+            "[offline.spark] remote needs the packages of Spark Connect: pip install 'headwater[spark]', or, where the "
+            "whole of Spark is installed, pip install 'pyspark[connect]'"
+        ) from bad
 
     with _starting(f"the Spark Connect server {shown_location(remote)}"):
         builder = None
