@@ -40,9 +40,11 @@ def placing(folder: Path, engine: SparkEngine, spark: Any) -> Iterator[Callable[
         made.append(name)
         return f"SELECT * FROM {name}"
 
-    yield placed
-    if not SAIL:
-        for name in made:
+    try:
+        yield placed
+    finally:
+        # also after a failure: the tables of a later test have the same names
+        for name in () if SAIL else made:
             spark.sql(f"DROP TABLE IF EXISTS {name}")
 
 

@@ -28,13 +28,6 @@ def rides(source):
 
 
 @pytest.fixture
-def engine(tmp_path, spark):
-    engine = SparkEngine(tmp_path, session=spark)
-    yield engine
-    engine.close()
-
-
-@pytest.fixture
 def table(tmp_path, engine, spark):
     at = pa.array([datetime(2024, 3, day, tzinfo=UTC) for day in range(1, 31)], pa.timestamp("us", "UTC"))
     with placing(tmp_path, engine, spark) as place:

@@ -24,13 +24,6 @@ SPINE = pa.table({"driver": [1, 2], "timestamp": AT})
 
 
 @pytest.fixture
-def engine(tmp_path, spark):
-    engine = SparkEngine(tmp_path, session=spark)
-    yield engine
-    engine.close()
-
-
-@pytest.fixture
 def store(tmp_path, engine, spark):
     rows = {"driver": [1, 2], "at": AT, "km": [1.0, 2.0], "name": pa.array([b"\xff\xfe", b"ok"], pa.binary())}
     with placing(tmp_path, engine, spark) as place, hw.FeatureStore(tmp_path, offline=engine) as store:

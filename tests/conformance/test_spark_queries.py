@@ -10,7 +10,6 @@ import pytest
 
 import headwater as hw
 from headwater.errors import DefinitionError, SourceError
-from headwater.offline.engines.spark.engine import SparkEngine
 from tests.servers.spark import SAIL
 from tests.spark_tables import placing
 
@@ -82,13 +81,6 @@ QUERIES = [
     "SELECT k, n FROM own WHERE row IN (SELECT x + 0.5 FROM own)",
     "SELECT n + 1 AS m, m * 2 AS twice FROM own WHERE m > 0",
 ]
-
-
-@pytest.fixture
-def engine(tmp_path, spark):
-    engine = SparkEngine(tmp_path, session=spark)
-    yield engine
-    engine.close()
 
 
 @pytest.fixture

@@ -13,19 +13,11 @@ import headwater as hw
 from headwater.cli.files import write_result
 from headwater.errors import SourceError, UsageError
 from headwater.offline.engines.spark.backend import SparkBackend
-from headwater.offline.engines.spark.engine import SparkEngine
 from tests.servers.spark import SAIL
 from tests.spark_tables import placing
 
 DAY = datetime(2024, 3, 1, tzinfo=UTC)
 DRIVER = hw.Entity("driver", join_keys={"driver": hw.Int32})
-
-
-@pytest.fixture
-def engine(tmp_path, spark):
-    engine = SparkEngine(tmp_path, session=spark)
-    yield engine
-    engine.close()
 
 
 @pytest.fixture

@@ -7,16 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import headwater as hw
-from headwater.offline.engines.spark.engine import SparkEngine
 
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def engine(tmp_path, spark):
-    engine = SparkEngine(tmp_path, session=spark)
-    yield engine
-    engine.close()
 
 
 @pytest.fixture

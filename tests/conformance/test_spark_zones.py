@@ -12,7 +12,6 @@ from sqlglot import exp
 import headwater as hw
 from headwater.clock import FIRST_MICROS, LAST_MICROS, to_micros
 from headwater.errors import SourceError, SpineError
-from headwater.offline.engines.spark.engine import SparkEngine
 from headwater.offline.engines.spark.words import WORDS
 from headwater.offline.trees import column
 from headwater.planning.local_time import local_times
@@ -33,13 +32,6 @@ ZONES = [
     "Pacific/Apia",
     "+05:30",
 ]
-
-
-@pytest.fixture
-def engine(tmp_path, spark):
-    engine = SparkEngine(tmp_path, session=spark)
-    yield engine
-    engine.close()
 
 
 @pytest.mark.one_in(2)
