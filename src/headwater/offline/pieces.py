@@ -19,11 +19,11 @@ NEVER = 4 * 10**18
 
 
 class Pieces(ABC):
-    """The rule of `planning.local_time`; a dialect says how one of several constants is taken, by its place."""
+    """The rule of `planning.local_time`; a dialect says how one of several constants is taken, by its position."""
 
     @abstractmethod
-    def item(self, numbers: Sequence[int], place: str) -> str:
-        """One of several integers, by its place (an expression) from 1 on; NULL for NULL."""
+    def item(self, numbers: Sequence[int], position: str) -> str:
+        """One of several integers, by its position (an expression) from 1 on; NULL for NULL."""
 
     @abstractmethod
     def shifted(self, number: str, bits: int) -> str:

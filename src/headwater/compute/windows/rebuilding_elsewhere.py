@@ -48,7 +48,7 @@ def _has_more(request: Rebuild, row: WindowRow | DamagedRow | None) -> bool:
         return True
     end = request.end
     if max(row.applied_through, row.delete_position, *row.listed) > end.position:
-        return True  # a put came since: its writer was told that it is there
+        return True  # a put came since, and was acknowledged
     if row.known_through > end.clock:
         return True
     return row.fill > request.fill or (row.fill == request.fill and row.run > request.run)

@@ -83,11 +83,11 @@ def open_remote(
     fitted = wanted.fitted(given.empty_table(), where).schema
     schema = fitted.append(pa.field(WHOLE, pa.bool_()))
     parts, file_rows = [], {}
-    places = {path: i for i, path in enumerate(rows.paths)}
+    positions = {path: i for i, path in enumerate(rows.paths)}
 
     def of_types(paths: Sequence[str]) -> Iterator[Any]:
         """The files in datasets, each of files whose columns have the same types."""
-        for group in by_type(mixed, [places[path] for path in paths]):
+        for group in by_type(mixed, [positions[path] for path in paths]):
             schema = _with_types(dataset.schema, mixed, wanted, group[0])
             yield some_of(dataset, [keys[rows.paths[i]] for i in group], schema)
 
@@ -153,7 +153,7 @@ def _late_batches(dataset: Any, late: Any, wanted: Wanted, where: str) -> Iterat
     try:
         yield from checked_batches(dataset if late is None else dataset.filter(late), wanted, where)
     except SourceError:
-        # the row is to be named by its place in the file
+        # the row is to be named by its position in the file
         for _ in checked_batches(dataset, wanted, where) if late is not None else ():
             pass
         raise

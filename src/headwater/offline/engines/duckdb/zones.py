@@ -30,11 +30,11 @@ def source_zone(source: Source) -> LocalTimes | None:
 class _DuckDBPieces(Pieces):
     """See `Pieces`."""
 
-    def item(self, numbers: Sequence[int], place: str) -> str:
+    def item(self, numbers: Sequence[int], position: str) -> str:
         # they are one constant, in the largest unit that all are multiples of: it costs less to plan than one each
         unit = gcd(*numbers) or 1
         times = f" * {unit}" if unit > 1 else ""
-        return f"(CAST('[{','.join(str(number // unit) for number in numbers)}]' AS BIGINT[])[{place}]{times})"
+        return f"(CAST('[{','.join(str(number // unit) for number in numbers)}]' AS BIGINT[])[{position}]{times})"
 
     def shifted(self, number: str, bits: int) -> str:
         return f"{number} >> {bits}"

@@ -246,7 +246,7 @@ def _selected(query: Tree) -> list[list[Tree]]:
 
 
 def _aligned(rows: list[list[Tree]]) -> Iterator[str]:
-    """Values of which those at one place become one type."""
+    """Values, grouped by position: those of a group become one type."""
     for nodes in zip(*rows, strict=False):
         kinds = {_kind(node) for node in nodes} - {_NULL}
         same = len({node.type for node in nodes}) == 1 if kinds == {_OTHER} else len(kinds) < 2

@@ -179,12 +179,12 @@ class _SparkMisfits(Misfits):
 class _SparkPieces(Pieces):
     """See `Pieces`."""
 
-    def item(self, numbers: Sequence[int], place: str) -> str:
+    def item(self, numbers: Sequence[int], position: str) -> str:
         # one text, which is divided when a statement is planned: it costs less than a literal each
         unit = gcd(*numbers) or 1
         text = ",".join(str(number // unit) for number in numbers)
         times = f" * {unit}" if unit > 1 else ""
-        return f"(element_at(CAST(split('{text}', ',') AS ARRAY<BIGINT>), CAST({place} AS INT)){times})"
+        return f"(element_at(CAST(split('{text}', ',') AS ARRAY<BIGINT>), CAST({position} AS INT)){times})"
 
     def shifted(self, number: str, bits: int) -> str:
         return f"({number}) DIV {1 << bits}"
