@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
+from headwater.errors import SourceError
+
 
 def one_batch(table: pa.Table, size: int) -> pa.RecordBatch:
     """The rows of a table as one batch."""
@@ -35,3 +37,42 @@ def in_pieces(batches: Iterator[pa.RecordBatch], rows: int, schema: pa.Schema) -
             held, count = table.slice(whole).to_batches(), count % rows
     if count:
         yield one_batch(pa.Table.from_batches(held, schema), count)
+
+
+class RowStream:
+    """A view's batches, taken in pieces of the sizes asked for.
+
+    Args:
+        batches: of whatever sizes.
+    """
+
+    def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
+        self._batches = batches
+        self._held: list[pa.RecordBatch] = []
+        self._rows = 0
+
+    def take(self, rows: int) -> pa.RecordBatch:
+        """The next rows.
+
+        Args:
+            rows: how many.
+
+        Raises:
+            SourceError: there are fewer.
+        """
+        while self._rows < rows:
+            batch = next(self._batches, None)
+            if batch is None:
+                raise SourceError(
+                    f"a view's answer ends {rows - self._rows:,} rows early: its files changed while they were read; "
+                    "run it again"
+                )
+            self._held.append(batch)
+            self._rows += batch.num_rows
+        if len(self._held) == 1 and self._rows == rows:
+            batch, self._held, self._rows = self._held[0], [], 0
+            return batch
+        table = pa.Table.from_batches(self._held)
+        rest = table.slice(rows)
+        self._held, self._rows = (rest.to_batches() if rest.num_rows else []), rest.num_rows
+        return one_batch(table.slice(0, rows), rows)

@@ -14,7 +14,7 @@ from headwater.clock import FIRST_MICROS, LAST_MICROS, YEARS
 from headwater.errors import SourceError, SpineError
 from headwater.offline.fitting import Columns, is_local_time
 from headwater.offline.join.relations import EngineTable
-from headwater.offline.join.spine import Seen, Spine
+from headwater.offline.join.spine import Extent, Spine
 from headwater.offline.join.spine_bucket import columns_named
 from headwater.offline.join.workspace import Workspace, row_ids
 from headwater.offline.trees import BIGINT, Tree, column, number, table_named
@@ -60,7 +60,7 @@ class PlacedSpine(Spine):
         super().prepare()
         self._forms()
 
-    def place(self, space: Workspace, seen: Seen) -> None:
+    def place(self, space: Workspace, extent: Extent) -> None:
         kept = [self._kept(field).as_(f"s{i}", quoted=True) for i, field in enumerate(self.schema)]
         forms = [form.as_(name, quoted=True) for name, form in self._forms().items()]
         taken = exp.select(*forms, *kept).from_(self._held.table.copy())
@@ -83,12 +83,14 @@ class PlacedSpine(Spine):
         if rows:
             if first < FIRST_MICROS or last > LAST_MICROS:
                 raise SpineError(f"spine column {self.timestamp_column!r} has an instant that is {YEARS}")
-            seen.add(int(rows), int(first), int(last))
+            extent.add(int(rows), int(first), int(last))
 
-    def placed_columns(self) -> list[tuple[str, Tree]]:
+    def placed_columns(self, words: Words) -> list[tuple[str, Tree]]:
         return [(name, column(f"s{i}", "s")) for i, name in enumerate(self.schema.names)]
 
-    def columns(self, space: Workspace, rows: int, seen: Seen) -> Iterator[tuple[NDArray[np.int64], pa.RecordBatch]]:
+    def columns(
+        self, space: Workspace, rows: int, extent: Extent
+    ) -> Iterator[tuple[NDArray[np.int64], pa.RecordBatch]]:
         names = [f"s{i}" for i in range(len(self.schema))]
         schema = pa.schema([("rn", pa.int64()), *zip(names, self.schema.types, strict=True)])
         query = exp.select(*[column(n) for n in schema.names]).from_(table_named(space.table("spine")))

@@ -6,7 +6,7 @@ import os
 import tempfile
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from headwater.errors import DataError, SpineError, UsageError, brief, listing, nearest
 from headwater.offline.files.footers import time_range
 from headwater.offline.join.batches import in_pieces, one_batch
-from headwater.offline.join.relations import key_form
+from headwater.offline.join.relations import ViewRelations, key_form
 from headwater.offline.join.spine_bucket import SpineBucket
 from headwater.offline.join.spine_query import is_file, spine_query
 from headwater.offline.join.workspace import Workspace
 from headwater.offline.trees import Tree
+from headwater.offline.words import Words
 from headwater.planning.local_time import REPEATED, SKIPPED, NaiveTimes, aware, floor_micros, local_times
 from headwater.planning.tables import as_table, column_names, index_hint, match_key
 from headwater.planning.value_checks import PARSE_TIMES, holds_text, refuse_not_text, refuse_unreadable
@@ -31,6 +32,7 @@ from headwater.types import DType
 
 TIMESTAMPS = ("timestamp", "event_timestamp")
 Query = Callable[[str], tuple[pa.Schema, Iterator[pa.RecordBatch]]]
+ViewKeys = tuple[ViewRelations, tuple[str, ...]]
 _SHOWN = 10
 _FORMS = (
     "a spine is a table, the path of a Parquet file, or SQL that begins with SELECT, WITH or FROM "
@@ -46,8 +48,8 @@ NO_NUMBERS = (
 
 
 @dataclass
-class Seen:
-    """What loading the spine showed: how many rows, and their least and greatest t."""
+class Extent:
+    """Which rows were put into the table of the spine: how many, and their least and greatest t."""
 
     rows: int = 0
     first: int = 2**63 - 1
@@ -101,19 +103,35 @@ class Spine(ABC):
         return None if self.at is None else (self.at, self.at)
 
     @abstractmethod
-    def place(self, space: Workspace, seen: Seen) -> None:
+    def place(self, space: Workspace, extent: Extent) -> None:
         """Make the table `spine`: rn, t (microseconds, rounded down) and the keys c0….
 
         Raises:
             SpineError: a timestamp that is NULL or outside of the years 1 to 9999; a key that does not fit.
         """
 
+    def list_entities(self, space: Workspace, views: Sequence[ViewKeys], extent: Extent) -> None:
+        """Make the same table of the entities that views have rows of, where no rows were given.
+
+        Args:
+            space: the run's tables.
+            views: the rows of each view, with the spine's column of each of their keys.
+            extent: the entities are added to it.
+        """
+        return
+
     @abstractmethod
-    def columns(self, space: Workspace, rows: int, seen: Seen) -> Iterator[tuple[NDArray[np.int64], pa.RecordBatch]]:
+    def columns(
+        self, space: Workspace, rows: int, extent: Extent
+    ) -> Iterator[tuple[NDArray[np.int64], pa.RecordBatch]]:
         """Rn and the spine's own columns in the order of rn, in batches of about `rows` rows, once it was placed."""
 
-    def placed_columns(self) -> list[tuple[str, Tree]]:
-        """The names of its columns, and what they are of the table s, where all of them are in the engine."""
+    def placed_columns(self, words: Words) -> list[tuple[str, Tree]]:
+        """The names of its columns, and what they are of the table s, where all of them are in the engine.
+
+        Args:
+            words: the engine's.
+        """
         raise NotImplementedError("its columns are here")
 
     def prepare(self) -> None:
@@ -150,10 +168,12 @@ class LocalSpine(Spine):
     def batches(self, rows: int, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The rows in order, in batches of `rows` and a last one of fewer."""
 
-    def place(self, space: Workspace, seen: Seen) -> None:
-        space.load("spine", self.narrow_schema, self.narrow(seen.add))
+    def place(self, space: Workspace, extent: Extent) -> None:
+        space.load("spine", self.narrow_schema, self.narrow(extent.add))
 
-    def columns(self, space: Workspace, rows: int, seen: Seen) -> Iterator[tuple[NDArray[np.int64], pa.RecordBatch]]:
+    def columns(
+        self, space: Workspace, rows: int, extent: Extent
+    ) -> Iterator[tuple[NDArray[np.int64], pa.RecordBatch]]:
         done = 0
         for batch in self.whole(rows) if self.bucket is None else in_pieces(self.whole(rows), rows, self.schema):
             yield np.arange(done, done + batch.num_rows), batch
@@ -165,11 +185,11 @@ class LocalSpine(Spine):
         keys = [(f"c{i}", key_form(dtype)) for i, dtype in enumerate(self.keys.values())]
         return pa.schema([("rn", pa.int64()), ("t", pa.int64()), *keys])
 
-    def narrow(self, seen: Callable[[int, int, int], None]) -> Iterator[pa.RecordBatch]:
+    def narrow(self, add: Callable[[int, int, int], None]) -> Iterator[pa.RecordBatch]:
         """rn, t (microseconds, rounded down) and the keys of each row.
 
         Args:
-            seen: told of each batch its number of rows, and its least and greatest t.
+            add: called for each batch with its number of rows, and its least and greatest t.
 
         Raises:
             SpineError: a NULL timestamp, an instant outside the years 1 to 9999 or text that is not UTF-8, by its row;
@@ -186,7 +206,7 @@ class LocalSpine(Spine):
                 chosen = self.bucket.rows(dict(zip(self.keys, keys, strict=True)), first, size)
                 t, keys = t[chosen], [key.filter(pa.array(chosen)) for key in keys]
             if len(t):
-                seen(len(t), int(t.min()), int(t.max()))
+                add(len(t), int(t.min()), int(t.max()))
             numbers = pa.array(np.arange(number, number + len(t), dtype=np.int64))
             yield pa.RecordBatch.from_arrays([numbers, pa.array(t), *keys], schema=self.narrow_schema)
             first, number = first + size, number + len(t)
@@ -298,12 +318,12 @@ class TableSpine(LocalSpine):
     def time_range(self) -> tuple[int, int] | None:
         if self.timestamp_column is None:
             return super().time_range()
-        seen, first = Seen(), 0
+        extent, first = Extent(), 0
         for batch in self.batches(_BATCH, [self.timestamp_column]):
             t = self._instants(batch, first)
-            seen.add(len(t), int(t.min()), int(t.max()))
+            extent.add(len(t), int(t.min()), int(t.max()))
             first += batch.num_rows
-        return (seen.first, seen.last) if seen.rows else (0, 0)
+        return (extent.first, extent.last) if extent.rows else (0, 0)
 
     def batches(self, rows: int, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         table = self.table if columns is None else self.table.select(columns)
