@@ -74,7 +74,7 @@ RULES: dict[str, list[Edit]] = {
     ],
     "a run does not replace a row of a later fill": [(keeping, "_is_later", "row.fill > run.fill or", "")],
     "a rebuild reads the log's end after the row": [
-        (keeping, "_rebuilt", "end: End = yield LogEnd()", "end: End = run.end")
+        (keeping, "_rebuilt", "end = yield from LogEnd()", "end = run.end")
     ],
     "a fold leaves no flag": [
         (keeping, "_keep", "redo |= {key for key, new in made.items() if new.rebuild} | (", "redo |= (")
@@ -93,7 +93,8 @@ RULES: dict[str, list[Edit]] = {
             running,
             "run",
             "kept: Kept | None = yield from _fold(version, mine, redo, record_slices=True)",
-            "yield from change_record(snapshot.epoch, _closing(record, view.end, view.source if source else None))\n"
+            "taken = listed.source if source else None\n"
+            "        yield from change_record(snapshot.epoch, _closing(record, listed.end, taken))\n"
             "        kept: Kept | None = yield from _fold(version, mine, redo, record_slices=True)",
         )
     ],
@@ -138,7 +139,7 @@ RULES: dict[str, list[Edit]] = {
             running,
             "_begin_fill",
             "FillRecord(own, own, base.low, base.known_through, base.source)",
-            "FillRecord(own, own, view.end.position, view.end.clock, base.source)",
+            "FillRecord(own, own, listed.end.position, listed.end.clock, base.source)",
         )
     ],
     "a fill that is gone on with makes what writers began from history": [(keeping, "_is_done", "and row.run > 0", "")],
@@ -149,8 +150,13 @@ RULES: dict[str, list[Edit]] = {
 
 SCRIPTED: dict[str, list[Edit]] = {
     "a run that lost its lease ends": [
-        (running, "run", "if not (yield HoldsLease(number)):", "if (yield HoldsLease(number)) is None:"),
-        (running, "_begin_fill", "if not (yield HoldsLease(number)):", "if (yield HoldsLease(number)) is None:"),
+        (running, "run", "if not (yield from HoldsLease", "if None is (yield from HoldsLease"),
+        (
+            running,
+            "_begin_fill",
+            "if not (yield from HoldsLease(number)):",
+            "if (yield from HoldsLease(number)) is None:",
+        ),
     ],
     "a row begins within the epoch of its record": [
         (putting, "_swaps", "epoch if merge.missing or merge.key in many", "epoch if merge.key in many")

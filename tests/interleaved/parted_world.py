@@ -160,9 +160,10 @@ class PartedWorld(World):
 
     # work
 
-    def read(self, keys: Sequence[bytes]) -> Generator[None, None, asks.Snapshot]:
-        epoch = self.take_epoch()
+    def read(self, request: asks.ReadRows) -> Generator[None, None, asks.Snapshot]:
+        epoch, keys = self.take_epoch(), request.keys
         yield
+        epoch = epoch if request.epoch else None
         if not keys:
             return asks.Snapshot(epoch, self.record)
         rows: dict[bytes, WindowRow | asks.DamagedRow | None] = {}
@@ -184,7 +185,8 @@ class PartedWorld(World):
         entry = Parted(parts)
         return asks.Snapshot(epoch, None, rows, {key: part_record(entry, key) for key in keys})
 
-    def swap_all(self, swaps: Sequence[asks.Swap]) -> Generator[None, None, list[bool]]:
+    def swap_all(self, request: asks.SwapRows) -> Generator[None, None, list[bool]]:
+        swaps = request.swaps
         held = {swap.epoch: self.held(swap.epoch) for swap in swaps if swap.epoch is not None}
         done = []
         for swap in swaps:
@@ -199,13 +201,11 @@ class PartedWorld(World):
     def held(self, epoch: bytes) -> list[StartShard] | None:
         return still_held(unpack_epoch(epoch), unpack_epoch(self.take_epoch()))
 
-    def answer(self, request: Any) -> Any:
-        if isinstance(request, asks.Narrow):
-            if spoken_for(unpack_epoch(request.epoch), self.reads()) is None:
-                return None
-            epoch = narrowed(request.epoch, self.take_epoch())
-            return epoch, {k for k in request.keys if history_of(unpack_epoch(epoch), slot_of(k)) is None}
-        return super().answer(request)
+    def narrow(self, request: asks.NarrowEpoch) -> tuple[Any, set[bytes]] | None:
+        if spoken_for(unpack_epoch(request.epoch), self.reads()) is None:
+            return None
+        epoch = narrowed(request.epoch, self.take_epoch())
+        return epoch, {k for k in request.keys if history_of(unpack_epoch(epoch), slot_of(k)) is None}
 
     def write_record(self, given: asks.WriteRecord) -> Generator[None, None, asks.Written]:
         data, begun = encode_record(given.record), False

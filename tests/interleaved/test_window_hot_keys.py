@@ -4,7 +4,7 @@ them, ends all the same, and its record promises nothing else; each rule left ou
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -25,16 +25,16 @@ class HotWorld(World):
     case: HotCase
     writes = False
 
-    def swap_all(self, swaps: Sequence[asks.Swap]) -> Generator[None, None, list[bool]]:
+    def swap_all(self, request: asks.SwapRows) -> Generator[None, None, list[bool]]:
         # a run's hold within an epoch
-        runs = [swap.key for swap in swaps if swap.epoch is not None]
+        runs = [swap.key for swap in request.swaps if swap.epoch is not None]
         if runs and self.case.live and not self.writes and self.r.random() < 0.7:
             self.writes = True
             keys = sorted({self.r.choice(runs), *self.r.sample(self.case.keys, self.r.choice([0, 1]))})
             for _ in self.put(self.append(self.case.events(keys), {})):
                 pass
             self.writes = False
-        return (yield from super().swap_all(swaps))
+        return (yield from super().swap_all(request))
 
 
 class HotCase(Case):

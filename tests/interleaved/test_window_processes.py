@@ -59,7 +59,7 @@ class ProcessWorld(World):
             yield
         return left
 
-    def rows_of(self, key: bytes, asked: asks.Rebuild) -> Any:
+    def rows_of(self, key: bytes, asked: asks.RebuiltRows) -> Any:
         """What log and source have of a key for a run."""
         listed = [each.event for each in self.listed(asked.source) if each.key == key]
         return {"log": self.batches(key, 0, asked.end.position), "source": listed}
@@ -73,11 +73,11 @@ class ProcessWorld(World):
             except StopIteration as done:
                 return done.value
             yield
-            if isinstance(each, asks.Read):
-                answer = yield from self.read(each.keys)
+            if isinstance(each, asks.ReadRows):
+                answer = yield from self.read(each)
                 self.count["over"] += sum(row is not None for row in answer.rows.values())
-            elif isinstance(each, asks.SwapAll):
-                answer = yield from self.swap_all(each.swaps)
+            elif isinstance(each, asks.SwapRows):
+                answer = yield from self.swap_all(each)
                 self.count["elsewhere"] += sum(answer)
                 self.count["refused"] += len(answer) - sum(answer)
             else:
@@ -125,7 +125,7 @@ def test_a_rule_left_out_is_caught(rule, monkeypatch):
 def test_what_a_later_run_or_fill_made_is_left_to_the_run():
     """On a clock that stands still its rows are no further than those of the earlier one."""
     version, end = asks.Version(LAYOUT, 3), asks.End(5, 50)
-    asked = asks.FillElsewhere(asks.Rebuild((), SourceThrough(), end, fill=20, run=30), 1, goes_on=False)
+    asked = asks.FillElsewhere(asks.RebuiltRows((), SourceThrough(), end, fill=20, run=30), 1, goes_on=False)
 
     def stored(fill: int, run: int) -> WindowRow:
         row = blank_row(LAYOUT, fill=fill, applied_through=5, known_through=50)
@@ -134,9 +134,9 @@ def test_what_a_later_run_or_fill_made_is_left_to_the_run():
 
     rows = {b"a": stored(20, 31), b"b": stored(21, 0), b"c": stored(20, 30), b"d": stored(19, 40), b"e": None}
     work = rebuild_elsewhere(version, asked, sorted(rows))
-    assert isinstance(next(work), asks.Read)
+    assert isinstance(next(work), asks.ReadRows)
     wanted = work.send(asks.Snapshot(None, None, {**rows, b"f": asks.DamagedRow(1)}))
-    assert wanted == asked.rebuild._replace(keys=[b"c", b"d", b"e"])
+    assert wanted == replace(asked.rebuild, keys=[b"c", b"d", b"e"])
     swaps = work.send({key: stored(20, 30) for key in wanted.keys})
     assert [swap.sequence for swap in swaps.swaps] == [1, 1, 0]
     with pytest.raises(StopIteration) as done:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from headwater.compute.windows.merging import deleted_through
 from headwater.compute.windows.putting import put
 from headwater.compute.windows.running import fill, run
 from headwater.compute.windows.shown import shown
+from headwater.compute.windows.work import Answers, Work
 from headwater.definitions.aggregation import Aggregation
 from headwater.online.rows.windows.codec import decode_row, encode_row
 from headwater.online.rows.windows.record import FillRecord, SourceThrough
@@ -116,18 +117,18 @@ class World:
         self.set(swap.key, encode_row(LAYOUT, swap.row))
         return True
 
-    def read(self, keys: Sequence[bytes]) -> Generator[None, None, asks.Snapshot]:
+    def read(self, request: asks.ReadRows) -> Generator[None, None, asks.Snapshot]:
         epoch, record, rows = self.epoch, self.record, {}
         apart = self.r.random() < 0.5
-        for key in keys:
+        for key in request.keys:
             if apart:
                 yield
             rows[key] = self.row(key)
-        return asks.Snapshot(epoch, record, rows)
+        return asks.Snapshot(epoch if request.epoch else None, record, rows)
 
-    def swap_all(self, swaps: Sequence[asks.Swap]) -> Generator[None, None, list[bool]]:
+    def swap_all(self, request: asks.SwapRows) -> Generator[None, None, list[bool]]:
         done = []
-        for swap in swaps:
+        for swap in request.swaps:
             done.append(self.swap(swap))
             yield
         return done
@@ -215,17 +216,21 @@ class World:
     def listed(self, through: SourceThrough) -> list[Sourced]:
         return [each for each in self.source[: through.listed] if each.event.known_at <= through.known_at]
 
-    def log_ends(self, request: asks.LogEnds) -> list[int]:
+    def log_ends(self, request: asks.SliceEnds) -> list[int]:
         """Some of the positions at which transactions end."""
         inside = [each.position for each in self.log if request.after < each.position < request.through]
         if self.bad == "ends-anywhere":
             inside = list(range(request.after + 1, request.through))
         return [*sorted(self.r.sample(inside, min(len(inside), self.r.choice([0, 0, 1, 2, 5])))), request.through]
 
-    def behind(self, request: asks.Behind) -> set[bytes]:
-        return set(self.slice(asks.Slice(*request))) if self.r.random() < 0.3 else set()
+    def behind(self, request: asks.KeysFarBehind) -> set[bytes]:
+        return (
+            set(self.slice(asks.DueBatches(request.after, request.through, request.since, request.until)))
+            if self.r.random() < 0.3
+            else set()
+        )
 
-    def slice(self, request: asks.Slice) -> dict[bytes, asks.Due]:
+    def slice(self, request: asks.DueBatches) -> dict[bytes, asks.Due]:
         due: dict[bytes, asks.Due] = {}
         for key, batch in [(key, batch) for each in self.log for key, batch in each.batches.items()]:
             if request.keys is not None and key not in request.keys:
@@ -248,7 +253,7 @@ class World:
                 due.setdefault(key, asks.Due()).withheld.append(batch)
         return due
 
-    def named(self, request: asks.Named) -> set[bytes]:
+    def named(self, request: asks.NamedKeys) -> set[bytes]:
         keys = {
             key
             for each in self.log
@@ -257,11 +262,11 @@ class World:
         }
         return keys | {each.key for each in self.source[: request.source.listed]}
 
-    def parts(self, request: asks.Parts) -> Iterator[list[bytes]]:
-        named = self.named(asks.Named(request.source, request.through)) if request.keys is None else request.keys
+    def parts(self, request: asks.PartsOf) -> Iterator[list[bytes]]:
+        named = self.named(asks.NamedKeys(request.source, request.through)) if request.keys is None else request.keys
         return iter([sorted(named)] if named else [])
 
-    def rebuild(self, request: asks.Rebuild) -> Generator[None, None, dict[bytes, WindowRow]]:
+    def rebuild(self, request: asks.RebuiltRows) -> Generator[None, None, dict[bytes, WindowRow]]:
         """From log and source, which are read one after the other."""
         log = {key: self.batches(key, 0, request.end.position) for key in request.keys}
         yield
@@ -278,42 +283,44 @@ class World:
         self.lease = self.tick()
         return self.lease
 
-    def answer(self, request: Any) -> Any:
-        """The answer of a request that is one step."""
-        match request:
-            case asks.Narrow(epoch, _):
-                return (epoch, set()) if epoch == self.epoch else None
-            case asks.LogEnd():
-                return asks.End(self.position, self.clock)
-            case asks.Batches(keys, after, through):
-                return {key: self.batches(key, after, through) for key in keys}
-            case asks.LogEnds():
-                return self.log_ends(request)
-            case asks.Slice():
-                return self.slice(request)
-            case asks.Behind():
-                return self.behind(request)
-            case asks.Number():
-                return self.r.randrange(1, 2 * self.clock) if self.bad == "fill-random" else self.tick()
-            case asks.Restored():
-                return self.restored
-            case asks.Look(_):
-                end = asks.End(self.position, self.clock)
-                return asks.View(end, SourceThrough(len(self.source), self.clock))
-            case asks.SourceKeys(source, since):
-                old = {id(each) for each in self.listed(since)}
-                return {each.key for each in self.listed(source) if id(each) not in old}
-            case asks.Named():
-                return self.named(request)
-            case asks.Parts():
-                return self.parts(request)
-            case asks.TakeLease():
-                return self.take_lease()
-            case asks.HoldsLease(number):
-                return self.lease == number
-        raise AssertionError(request)
+    def answers(self) -> Answers:
+        """What answers each request: a value where that is one step, else a generator of its steps."""
+        return {
+            asks.ReadRows: self.read,
+            asks.SwapRows: self.swap_all,
+            asks.WriteRecord: self.write_record,
+            asks.NarrowEpoch: self.narrow,
+            asks.LogEnd: lambda _: asks.End(self.position, self.clock),
+            asks.BatchesOf: lambda r: {key: self.batches(key, r.after, r.through) for key in r.keys},
+            asks.SliceEnds: self.log_ends,
+            asks.DueBatches: self.slice,
+            asks.KeysFarBehind: self.behind,
+            asks.NextNumber: lambda _: self.next_number(),
+            asks.LastRestore: lambda _: self.restored,
+            asks.ListSource: lambda _: self.list_source(),
+            asks.NewSourceKeys: self.new_keys,
+            asks.NamedKeys: self.named,
+            asks.PartsOf: self.parts,
+            asks.RebuiltRows: self.rebuild,
+            asks.FillElsewhere: self.elsewhere,
+            asks.TakeLease: lambda _: self.take_lease(),
+            asks.HoldsLease: lambda r: self.lease == r.number,
+        }
 
-    def steps(self, work: asks.Work[Any]) -> Generator[None, None, Any]:
+    def narrow(self, request: asks.NarrowEpoch) -> tuple[Any, set[bytes]] | None:
+        return (request.epoch, set()) if request.epoch == self.epoch else None
+
+    def next_number(self) -> int:
+        return self.r.randrange(1, 2 * self.clock) if self.bad == "fill-random" else self.tick()
+
+    def list_source(self) -> asks.Listed:
+        return asks.Listed(asks.End(self.position, self.clock), SourceThrough(len(self.source), self.clock))
+
+    def new_keys(self, request: asks.NewSourceKeys) -> set[bytes]:
+        old = {id(each) for each in self.listed(request.since)}
+        return {each.key for each in self.listed(request.source) if id(each) not in old}
+
+    def steps(self, work: Work[Any]) -> Generator[None, None, Any]:
         """The work of one process; it stops before each thing that it does to what is shared."""
         answer: Any = None
         number = 0
@@ -323,24 +330,13 @@ class World:
             except StopIteration as done:
                 return done.value
             yield
-            if isinstance(request, asks.Read):
-                answer = yield from self.read(request.keys)
-                if not request.epoch:
-                    answer = answer._replace(epoch=None)
-            elif isinstance(request, asks.SwapAll):
-                answer = yield from self.swap_all(request.swaps)
-            elif isinstance(request, asks.Rebuild):
-                answer = yield from self.rebuild(request)
-            elif isinstance(request, asks.WriteRecord):
-                answer = yield from self.write_record(request)
-            elif isinstance(request, asks.FillElsewhere):
-                answer = yield from self.elsewhere(request)
-            else:
-                answer = self.answer(request)
-                if isinstance(request, asks.TakeLease):
-                    number = answer
-                elif isinstance(request, asks.Look):
-                    self.taken[number] = answer.source
+            answer = self.answers()[type(request)](request)
+            if isinstance(answer, Generator):
+                answer = yield from answer
+            if isinstance(request, asks.TakeLease):
+                number = answer
+            elif isinstance(request, asks.ListSource):
+                self.taken[number] = answer.source
 
     # what processes do
 

@@ -25,18 +25,16 @@ from headwater.compute.windows.large_keys import LargeKey
 from headwater.compute.windows.putting import AT_ONCE
 from headwater.compute.windows.rebuilding_elsewhere import rebuild_elsewhere
 from headwater.compute.windows.requests import (
-    DamagedRow,
     FillElsewhere,
-    Read,
-    Rebuild,
+    ReadRows,
+    RebuiltRows,
     Snapshot,
-    Swap,
-    SwapAll,
+    SwapRows,
     Version,
-    Work,
 )
 from headwater.compute.windows.statements import CREATED, EVENT, ORIGIN, Statements
 from headwater.compute.windows.stored_rows import decoded_rows
+from headwater.compute.windows.work import Work, drive
 from headwater.definitions.sources import PushSource
 from headwater.errors import ConfigError, MissingExtra, Unavailable
 from headwater.online.base import Change, OnlineStore
@@ -172,22 +170,9 @@ class _Putting:
         self.put = 0
 
     def do(self, work: Work[set[bytes]]) -> set[bytes]:
-        answer: Any = None
-        while True:
-            try:
-                request = work.send(answer)
-            except StopIteration as done:
-                left: set[bytes] = done.value
-                return left
-            match request:
-                case Read(keys):
-                    answer = Snapshot(None, None, self._read(keys))
-                case Rebuild():
-                    answer = self._rebuilt(request)
-                case SwapAll(swaps):
-                    answer = self._swapped(swaps)
+        return drive(work, {ReadRows: self._read, RebuiltRows: self._rebuilt, SwapRows: self._swapped})
 
-    def _read(self, keys: Sequence[bytes]) -> Mapping[bytes, WindowRow | DamagedRow | None]:
+    def _read(self, request: ReadRows) -> Snapshot:
         """The rows of keys, where the run may put.
 
         Raises:
@@ -196,27 +181,27 @@ class _Putting:
         part, online = self._part, self._online
         # looked at before the run's end is: a process that is held up in between puts no longer for it
         now = to_micros(online.clock())
-        ends, token, *stored = online.multi_get([part.ends, token_key(part.project), *keys])
+        ends, token, *stored = online.multi_get([part.ends, token_key(part.project), *request.keys])
         left = run_ends(ends).get(part.run, 0) - store_time(online)
         if token != part.token:
             raise _Stopped(f"{part.location!r}, opened by a process of the engine, is another online store")
         if left <= part.margin:
             raise _Stopped("the run's lease was not renewed, or the run has ended")
         self._until = now + min(left, PUT_TIME)
-        return decoded_rows(self._rebuilder.statements, keys, stored)
+        return Snapshot(None, None, decoded_rows(self._rebuilder.statements, request.keys, stored))
 
-    def _rebuilt(self, request: Rebuild) -> Mapping[bytes, WindowRow]:
+    def _rebuilt(self, request: RebuiltRows) -> Mapping[bytes, WindowRow]:
         part, rebuilder, given = self._part, self._rebuilder, self._given
         deletes = part.deletes_of(rebuilder.statements, request.keys)
         if isinstance(given, rebuilding.Keyed):
             return rebuilder.rebuilt(part.version, request, given, deletes)
         return rebuilder.rebuilt_in_pieces(part.version, request, given, None, deletes)
 
-    def _swapped(self, swaps: Sequence[Swap]) -> list[bool]:
+    def _swapped(self, request: SwapRows) -> list[bool]:
         part, long = self._part, self._rebuilder.statements.long
         changes: list[Change] = [
             (each.key, each.sequence, encode_row(part.version.layout, each.row, key=long.get(each.key)))
-            for each in swaps
+            for each in request.swaps
         ]
         done = self._online.compare_and_put_all(
             changes,

@@ -1,9 +1,9 @@
-"""Drives the work on window rows: each of its requests is answered by the store, the log, the source or the lease."""
+"""Drives the work on window rows: what of a store, its log or a source answers each of its `requests`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from headwater.clock import duration_micros
 from headwater.compute.context import StoreContext
@@ -12,6 +12,7 @@ from headwater.compute.windows.history import WindowHistory
 from headwater.compute.windows.putting import AT_ONCE
 from headwater.compute.windows.statements import Statements
 from headwater.compute.windows.stored_rows import decoded_rows
+from headwater.compute.windows.work import Answers, Work, drive
 from headwater.deferred import deferred
 from headwater.forks import lazy
 from headwater.online.base import Change
@@ -95,59 +96,34 @@ class Driver:
         self.peer: Watermark | None = None
         self.elsewhere: Callable[[Driver, asks.FillElsewhere], tuple[int, set[bytes]] | None] | None = None
 
-    def do(self, work: asks.Work[T]) -> T:
+    def do(self, work: Work[T]) -> T:
         """Drive work to its end; what it comes to."""
-        answer: Any = None
-        while True:
-            try:
-                request = work.send(answer)
-            except StopIteration as done:
-                result: T = done.value
-                return result
-            answer = self._answer(request)
+        return drive(work, self._answers())
 
-    def _answer(self, request: Any) -> Any:
-        match request:
-            case asks.Read():
-                return self._read(request)
-            case asks.SwapAll(swaps):
-                return self._swap(swaps)
-            case asks.WriteRecord():
-                return self._write_record(request)
-            case asks.Narrow(epoch, keys):
-                return self._narrowed(epoch, keys)
-            case asks.LogEnd():
-                return self._end()
-            case asks.Batches(keys, after, through):
-                return self.history.batches(keys, after, through)
-            case asks.Behind():
-                return self.slices.behind(request)
-            case asks.LogEnds():
-                return self.slices.ends(request)
-            case asks.Slice():
-                return self.slices.due(request)
-            case asks.Number():
-                return self.context.log.take_number()
-            case asks.Restored():
-                return self.context.log.restored_at()
-            case asks.Look(since):
-                end = self._end()
-                return asks.View(end, self.history.look(end.clock, since))
-            case asks.SourceKeys(_, since):
-                return self.history.new_keys(since)
-            case asks.FillElsewhere():
-                return self._fill_elsewhere(request)
-            case asks.Parts(keys, source, through):
-                return self.history.parts(keys, source, through)
-            case asks.Rebuild():
-                return self.history.rebuilt(self.version, request)
-            case asks.Named(_, through):
-                return self.history.named(through)
-            case asks.TakeLease():
-                return self._take_lease()
-            case asks.HoldsLease(number):
-                return number_of(self.context.online.multi_get([self._run])[0]) <= number
-        raise AssertionError(request)
+    def _answers(self) -> Answers:
+        """What answers each request; made for each piece of work, so that a driver holds nothing that holds it."""
+        history, log = self.history, self.context.log
+        return {
+            asks.ReadRows: self._read,
+            asks.SwapRows: self._swap,
+            asks.WriteRecord: self._write_record,
+            asks.NarrowEpoch: self._narrowed,
+            asks.LogEnd: lambda _: self._end(),
+            asks.BatchesOf: lambda r: history.batches(r.keys, r.after, r.through),
+            asks.SliceEnds: lambda r: self.slices.ends(r),
+            asks.DueBatches: lambda r: self.slices.due(r),
+            asks.KeysFarBehind: lambda r: self.slices.behind(r),
+            asks.NextNumber: lambda _: log.take_number(),
+            asks.LastRestore: lambda _: log.restored_at(),
+            asks.ListSource: self._listed,
+            asks.NewSourceKeys: lambda r: history.new_keys(r.since),
+            asks.NamedKeys: lambda r: history.named(r.through),
+            asks.PartsOf: lambda r: history.parts(r.keys, r.source, r.through),
+            asks.RebuiltRows: lambda r: history.rebuilt(self.version, r),
+            asks.FillElsewhere: self._fill_elsewhere,
+            asks.TakeLease: lambda _: self._take_lease(),
+            asks.HoldsLease: lambda r: number_of(self.context.online.multi_get([self._run])[0]) <= r.number,
+        }
 
     @lazy
     def slices(self) -> LogSlices:
@@ -167,9 +143,13 @@ class Driver:
         start = self.context.log.begin_run()
         return asks.End(start.position, start.now)
 
+    def _listed(self, request: asks.ListSource) -> asks.Listed:
+        end = self._end()
+        return asks.Listed(end, self.history.look(end.clock, request.since))
+
     # the online store
 
-    def _read(self, request: asks.Read) -> asks.Snapshot:
+    def _read(self, request: asks.ReadRows) -> asks.Snapshot:
         online, keys = self.context.online, request.keys
         # read before the record and the rows: what came between is found by the compare
         epoch = online.epoch(self._token) if request.epoch else None
@@ -180,14 +160,14 @@ class Driver:
             return asks.Snapshot(epoch, None, decoded, {key: part_record(entry, key) for key in keys})
         return asks.Snapshot(epoch, record_of(self._stored), decoded)
 
-    def _narrowed(self, epoch: bytes, keys: Sequence[bytes]) -> tuple[bytes, set[bytes]] | None:
-        """As `Narrow` asks."""
-        online, within = self.context.online, (self._token, epoch)
+    def _narrowed(self, request: asks.NarrowEpoch) -> tuple[bytes, set[bytes]] | None:
+        online, within = self.context.online, (self._token, request.epoch)
         if not online.put_meta({}, epoch=within):
             return None
-        return online.narrowed(keys, within) if isinstance(online, Movable) else (epoch, set())
+        return online.narrowed(request.keys, within) if isinstance(online, Movable) else (request.epoch, set())
 
-    def _swap(self, swaps: Sequence[asks.Swap]) -> list[bool]:
+    def _swap(self, request: asks.SwapRows) -> list[bool]:
+        swaps = request.swaps
         done = [False] * len(swaps)
         layout, long = self.version.layout, self.statements.long
         calls = []

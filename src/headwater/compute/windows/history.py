@@ -12,7 +12,7 @@ import pyarrow as pa
 from headwater.compute.context import StoreContext
 from headwater.compute.inputs import with_log
 from headwater.compute.windows.putting import AT_ONCE
-from headwater.compute.windows.requests import Batch, Rebuild, Version
+from headwater.compute.windows.requests import Batch, RebuiltRows, Version
 from headwater.compute.windows.statements import ByKey, Statements
 from headwater.deferred import deferred
 from headwater.errors import FormatError
@@ -159,7 +159,7 @@ class WindowHistory:
     # both
 
     def parts(self, keys: AbstractSet[bytes] | None, source: SourceThrough, through: int) -> Iterator[list[bytes]]:
-        """As `Parts` asks: history is read once, and what a part has of it is held while that is worked on."""
+        """As `PartsOf` asks: history is read once, and what a part has of it is held while that is worked on."""
         left = {key for key, _ in self.deletes(0, through)} if keys is None else set(keys)
         table = None if keys is None else self.key_table(sorted(keys))
         log = bool(self._context.log.slice(self.view.name, self.view.log_keys, through).parts)
@@ -183,8 +183,8 @@ class WindowHistory:
         step = f"materialize {self.view.name}@{self.view.version}"
         self._context.observer(Progress(step, done, total, unit="bytes"))
 
-    def rebuilt(self, version: Version, request: Rebuild) -> dict[bytes, WindowRow]:
-        """As `Rebuild` asks."""
+    def rebuilt(self, version: Version, request: RebuiltRows) -> dict[bytes, WindowRow]:
+        """As `RebuiltRows` asks."""
         part, through = self._part, request.end.position
         deletes = self.greatest_deletes(through, request.keys)
         if part is None or not part.keys.issuperset(request.keys):

@@ -13,21 +13,20 @@ from headwater.compute.windows.merging import after_fold, holds_nothing
 from headwater.compute.windows.putting import AT_ONCE
 from headwater.compute.windows.requests import (
     Batch,
-    Batches,
+    BatchesOf,
     DamagedRow,
     Due,
     End,
     LogEnd,
-    Narrow,
-    Parts,
-    Read,
-    Rebuild,
-    Snapshot,
+    NarrowEpoch,
+    PartsOf,
+    ReadRows,
+    RebuiltRows,
     Swap,
-    SwapAll,
+    SwapRows,
     Version,
-    Work,
 )
+from headwater.compute.windows.work import Work
 from headwater.online.rows.values import Damaged
 from headwater.online.rows.windows.codec import next_sequences
 from headwater.online.rows.windows.record import FillRecord, SourceThrough
@@ -90,7 +89,7 @@ def keep(
     low = run.end.position
     parts: Iterator[Sequence[bytes]] = iter(())
     if whole is None or len(whole) > AT_ONCE:
-        parts = yield Parts(whole, run.source, run.end.position)
+        parts = yield from PartsOf(whole, run.source, run.end.position)
         rest = sorted(due if whole is None else due.keys() - whole)
     else:
         rest = sorted({*due, *whole})
@@ -110,14 +109,14 @@ def catch_up(version: Version, run: Run, keys: AbstractSet[bytes]) -> Work[set[b
         Those that have all that there is up to the run's end; None: another run or fill has gone further.
     """
     done = set[bytes]()
-    parts: Iterator[Sequence[bytes]] = (yield Parts(keys, run.source, run.end.position)) if keys else iter(())
+    parts = (yield from PartsOf(keys, run.source, run.end.position)) if keys else iter(())
     for mine in parts:
-        snapshot: Snapshot = yield Read(mine)
+        snapshot = yield from ReadRows(mine)
         if any(_is_later(run, row) for row in snapshot.rows.values()):
             return None
         made: Mapping[bytes, WindowRow] = yield from _rebuilt(version, run, mine)
         swaps = swaps_of(mine, snapshot.rows, made, run.epoch)
-        swapped: Sequence[bool] = yield SwapAll(swaps)
+        swapped = yield from SwapRows(swaps)
         done |= {swap.key for swap, each in zip(swaps, swapped, strict=True) if each}
     return done
 
@@ -129,7 +128,7 @@ def _keep(
     for tries in count():
         if not waiting:
             break
-        snapshot: Snapshot = yield Read(waiting)
+        snapshot = yield from ReadRows(waiting)
         rows = snapshot.rows
         if any(_is_later(run, row) for row in rows.values()):
             return None
@@ -146,10 +145,10 @@ def _keep(
         made |= yield from _rebuilt(version, run, sorted(redo))
         begun = [k for k in waiting if rows[k] is not None or k not in run.unnamed or not holds_nothing(made[k])]
         swaps = swaps_of(begun, rows, made, epoch)
-        done: Sequence[bool] = (yield SwapAll(swaps)) if swaps else []
+        done: Sequence[bool] = (yield from SwapRows(swaps)) if swaps else []
         waiting = [swap.key for swap, each in zip(swaps, done, strict=True) if not each]
         if waiting:
-            narrow: tuple[Any, set[bytes]] | None = yield Narrow(epoch, waiting)
+            narrow = yield from NarrowEpoch(epoch, waiting)
             if narrow is None:
                 return None
             # what has moved is left to the next run: this one's record does not speak for it
@@ -216,7 +215,7 @@ def _folded(
     listing = [k for k in sorted(keys) if bases[k].listed and any(b.delete is not None for b in taken[k].fresh)]
     later: Mapping[bytes, list[Batch]] = {}
     if listing:
-        later = yield Batches(listing, run.end.position, max(max(bases[key].listed) for key in listing))
+        later = yield from BatchesOf(listing, run.end.position, max(max(bases[key].listed) for key in listing))
     made = {}
     for key in sorted(keys):
         # one that proves damaged is left to be rebuilt
@@ -229,6 +228,6 @@ def _rebuilt(version: Version, run: Run, keys: Sequence[bytes]) -> Work[dict[byt
     if not keys:
         return {}
     # the end is read after the rows, so that no put that a row has is beyond it
-    end: End = yield LogEnd()
-    made: dict[bytes, WindowRow] = yield Rebuild(keys, run.source, end, run.fill, run.number)
+    end = yield from LogEnd()
+    made = yield from RebuiltRows(keys, run.source, end, run.fill, run.number)
     return made

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from headwater.clock import MIN_MICROS
-from headwater.compute.windows.requests import Batch, Behind, Due, LogEnds, Slice
+from headwater.compute.windows.requests import Batch, Due, DueBatches, KeysFarBehind, SliceEnds
 from headwater.compute.windows.statements import ARRIVAL, CREATED, EVENT, POSITION, ByKey
 
 if TYPE_CHECKING:
@@ -59,14 +59,14 @@ class LogSlices:
         self._late: _Late | None = None
         self._end = 0
 
-    def ends(self, asked: LogEnds) -> list[int]:
-        """As `LogEnds` asks."""
+    def ends(self, asked: SliceEnds) -> list[int]:
+        """As `SliceEnds` asks."""
         if self._rows_after(asked.after) <= self._most:
             return [asked.through]
         return ends_of(self._transactions(asked.after, asked.through), self._most, asked.through)
 
-    def behind(self, asked: Behind) -> set[bytes]:
-        """As `Behind` asks."""
+    def behind(self, asked: KeysFarBehind) -> set[bytes]:
+        """As `KeysFarBehind` asks."""
         self._end = asked.through
         late = self._late_rows(asked.through, asked.since, asked.until)
         rows = self._rows_after(asked.after)
@@ -79,7 +79,7 @@ class LogSlices:
         deleted = {key for key, _ in history.deletes(asked.after, asked.through)}
         return history.keys_in(given) | deleted | late.keys
 
-    def _is_rebuilt(self, asked: Behind, rows: int) -> bool:
+    def _is_rebuilt(self, asked: KeysFarBehind, rows: int) -> bool:
         if not self._history.has_source and rows >= _MANY and self._history.log_rows() <= rows * _SOONER:
             return True
         most = self._most * _LARGE
@@ -96,8 +96,8 @@ class LogSlices:
         given = self._history.events(through, source=None, log=(after, through), counted=False, transactions_alone=True)
         return (batch for batch in given if batch.num_rows)
 
-    def due(self, asked: Slice) -> Mapping[bytes, Due]:
-        """As `Slice` asks."""
+    def due(self, asked: DueBatches) -> Mapping[bytes, Due]:
+        """As `DueBatches` asks."""
         history, keys = self._history, asked.keys
         table = None if keys is None else history.key_table(sorted(keys))
         # files beyond a slice are not cut: it says itself up to where it is
@@ -113,7 +113,7 @@ class LogSlices:
                 due.setdefault(key, Due()).withheld = batches
         return due
 
-    def _withheld(self, asked: Slice) -> ByKey:
+    def _withheld(self, asked: DueBatches) -> ByKey:
         """Whole batches with events that were known in the range, and were withheld before."""
         late = self._late_rows(asked.through, asked.since, asked.until)
         keys = late.keys if asked.keys is None else late.keys & asked.keys

@@ -11,18 +11,17 @@ import msgspec
 from headwater.compute.windows.merging import after_fold, after_puts, begun
 from headwater.compute.windows.requests import (
     Batch,
-    Batches,
+    BatchesOf,
     DamagedRow,
     Due,
     End,
     LogEnd,
-    Read,
-    Snapshot,
+    ReadRows,
     Swap,
-    SwapAll,
+    SwapRows,
     Version,
-    Work,
 )
+from headwater.compute.windows.work import Work
 from headwater.online.rows.values import Damaged
 from headwater.online.rows.windows.codec import next_sequences
 from headwater.online.rows.windows.record import FillRecord
@@ -59,7 +58,7 @@ def _put(version: Version, batches: Mapping[bytes, Batch], report: PutReport) ->
     # which most puts have no use for: of stores with replicas a round trip
     epoch = False
     for _ in range(version.tries):
-        snapshot: Snapshot = yield Read(waiting, epoch)
+        snapshot = yield from ReadRows(waiting, epoch)
         merges, again = list[_Merge](), list[bytes]()
         for key in waiting:
             row, (record, speaks) = snapshot.rows[key], snapshot.record_of(key)
@@ -80,7 +79,7 @@ def _put(version: Version, batches: Mapping[bytes, Batch], report: PutReport) ->
             else:
                 merges.append(merge)
         swaps: list[Swap] = yield from _swaps(version, merges, snapshot.epoch, report)
-        done: list[bool] = (yield SwapAll(swaps)) if swaps else []
+        done: Sequence[bool] = (yield from SwapRows(swaps)) if swaps else []
         report.applied |= {swap.key for swap, each in zip(swaps, done, strict=True) if each}
         waiting = again + [swap.key for swap, each in zip(swaps, done, strict=True) if not each]
         if not waiting:
@@ -127,7 +126,7 @@ def _swaps(version: Version, merges: Sequence[_Merge], epoch: Any, report: PutRe
     if deletes:
         after = min(merge.batch.position for merge in deletes)
         through = max(max(merge.base.listed) for merge in deletes)
-        later = yield Batches([merge.key for merge in deletes], after, through)
+        later = yield from BatchesOf([merge.key for merge in deletes], after, through)
     made = after_puts(version, [(m.base, m.batch, later.get(m.key, ())) for m in merges])
     rows = {merge.key: row for merge, row in zip(merges, made, strict=True)}
     most = version.most_listed
@@ -154,11 +153,11 @@ def _folded(
     version: Version, rows: Mapping[bytes, WindowRow], lows: Mapping[bytes, int]
 ) -> Work[dict[bytes, WindowRow | Damaged]]:
     """Rows with fewer positions listed: a fold of some keys, without a query of history."""
-    end: End = yield LogEnd()
+    end = yield from LogEnd()
     # what comes before is in the rows, and hidden by a delete that is not
     after = min(max(lows[key], row.applied_through) for key, row in rows.items())
     through = max(end.position, *(max(row.listed) for row in rows.values()))
-    found: Mapping[bytes, list[Batch]] = yield Batches(sorted(rows), after, through)
+    found = yield from BatchesOf(sorted(rows), after, through)
     folded: dict[bytes, WindowRow | Damaged] = {}
     for key, row in rows.items():
         batches = found.get(key, [])

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from headwater.compute.windows.dealing import HAS_ID, ID, EventRows
 from headwater.compute.windows.large_keys import LargeKey
-from headwater.compute.windows.requests import Rebuild, Version
+from headwater.compute.windows.requests import RebuiltRows, Version
 from headwater.compute.windows.statements import ARRIVAL, CREATED, EVENT, ORIGIN, POSITION, Statements
 from headwater.offline.windows.key_numbers import numbered
 from headwater.online.rows.windows.building.rows import put_events
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 def rebuilt_rows(
     version: Version,
-    request: Rebuild,
+    request: RebuiltRows,
     given: arrays.Statements,
     arrival: Ints,
     deletes: Mapping[bytes, tuple[int, int]],
@@ -127,7 +127,7 @@ class Rebuilder:
     def rebuilt_in_pieces(
         self,
         version: Version,
-        request: Rebuild,
+        request: RebuiltRows,
         given: LargeKey,
         more: pa.Table | None,
         deletes: Mapping[bytes, tuple[int, int]],
@@ -150,7 +150,7 @@ class Rebuilder:
         return {key: row}
 
     def rebuilt(
-        self, version: Version, request: Rebuild, given: Keyed, deletes: Mapping[bytes, tuple[int, int]]
+        self, version: Version, request: RebuiltRows, given: Keyed, deletes: Mapping[bytes, tuple[int, int]]
     ) -> dict[bytes, WindowRow]:
         """The rows of keys.
 

@@ -6,19 +6,19 @@ of the log that it began with. What came after that is put by its writers, or by
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
 from headwater.compute.windows.keeping import swaps_of
 from headwater.compute.windows.requests import (
     DamagedRow,
     FillElsewhere,
-    Read,
-    Rebuild,
-    Snapshot,
-    SwapAll,
+    ReadRows,
+    RebuiltRows,
+    SwapRows,
     Version,
-    Work,
 )
+from headwater.compute.windows.work import Work
 from headwater.online.rows.windows.row import WindowRow
 
 
@@ -28,19 +28,19 @@ def rebuild_elsewhere(version: Version, asked: FillElsewhere, keys: Sequence[byt
     Returns:
         The keys that are left to the run, which reads the end of the log after their rows.
     """
-    snapshot: Snapshot = yield Read(keys, epoch=False)
+    snapshot = yield from ReadRows(keys, epoch=False)
     rows, request = snapshot.rows, asked.rebuild
     left = {key for key in keys if _has_more(request, rows[key])}
     mine = [key for key in keys if key not in left and not _is_made(asked, rows[key])]
     if mine:
-        made: Mapping[bytes, WindowRow] = yield request._replace(keys=mine)
+        made = yield from replace(request, keys=mine)
         swaps = swaps_of(mine, rows, made, asked.epoch)
-        done: Sequence[bool] = yield SwapAll(swaps)
+        done = yield from SwapRows(swaps)
         left |= {swap.key for swap, each in zip(swaps, done, strict=True) if not each}
     return left
 
 
-def _has_more(request: Rebuild, row: WindowRow | DamagedRow | None) -> bool:
+def _has_more(request: RebuiltRows, row: WindowRow | DamagedRow | None) -> bool:
     """Whether a row may have what history lacks at the end of the log that was read, or a later run has made it."""
     if row is None:
         return False

@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from headwater.compute.windows.keeping import Kept, Run, catch_up, keep
 from headwater.compute.windows.requests import (
-    Behind,
-    Due,
+    DueBatches,
     End,
     FillElsewhere,
     HoldsLease,
+    KeysFarBehind,
+    LastRestore,
+    Listed,
+    ListSource,
     LogEnd,
-    LogEnds,
-    Look,
-    Named,
-    Number,
-    Read,
-    Rebuild,
-    Restored,
-    Slice,
-    Snapshot,
-    SourceKeys,
+    NamedKeys,
+    NewSourceKeys,
+    NextNumber,
+    ReadRows,
+    RebuiltRows,
+    SliceEnds,
     TakeLease,
     Version,
-    View,
-    Work,
     WriteRecord,
     Written,
 )
+from headwater.compute.windows.work import Work
 from headwater.online.rows.windows.record import FillBase, FillRecord, SourceThrough
 
 _BEGINS = 3
@@ -51,8 +49,8 @@ def run(version: Version, *, source: bool = True, force: Iterable[bytes] = (), w
         Up to where; None: another run or fill goes on instead, or the store's epoch kept changing.
     """
     for _ in range(_BEGINS):
-        number: int = yield TakeLease()
-        snapshot: Snapshot = yield Read()
+        number = yield from TakeLease()
+        snapshot = yield from ReadRows()
         record = snapshot.record
         if record is None or not record.fill or (yield from _from_before_a_restore(record)):
             went_on = _under_way(record) is not None
@@ -61,24 +59,24 @@ def run(version: Version, *, source: bool = True, force: Iterable[bytes] = (), w
                 return filled
             # it has the source as it was when it began
             continue
-        view: View = yield Look(record.source_through)
-        if not (yield HoldsLease(number)):
+        listed = yield from ListSource(record.source_through)
+        if not (yield from HoldsLease(number)):
             return None
         redo, unnamed = set(force), set[bytes]()
         if redo or whole:
-            named: set[bytes] = yield Named(view.source, view.end.position)
+            named = yield from NamedKeys(listed.source, listed.end.position)
             unnamed = redo - named
             redo |= named if whole else set()
         if source:
-            redo |= yield SourceKeys(view.source, record.source_through)
+            redo |= yield from NewSourceKeys(listed.source, record.source_through)
         if whole and version.elsewhere:
-            asked = Rebuild((), view.source, view.end, record.newest, number)
-            left: set[bytes] | None = yield FillElsewhere(asked, snapshot.epoch, goes_on=False)
+            asked = RebuiltRows((), listed.source, listed.end, record.newest, number)
+            left = yield from FillElsewhere(asked, snapshot.epoch, goes_on=False)
             redo = redo if left is None else unnamed | left
-        mine = Run(number, record.newest, snapshot.epoch, record, view.source, view.end, unnamed)
+        mine = Run(number, record.newest, snapshot.epoch, record, listed.source, listed.end, unnamed)
         kept: Kept | None = yield from _fold(version, mine, redo, record_slices=True)
         if kept is not None:
-            taken = view.source if source else None
+            taken = listed.source if source else None
             closes = _closing(record, kept.end, taken)
             if (yield from change_record(kept.epoch, closes)):
                 return kept.end
@@ -108,7 +106,7 @@ def _fold(
     if kept is None:
         return None
     run = replace(run, epoch=kept.epoch)
-    behind: AbstractSet[bytes] = yield Behind(record.low, end.position, record.known_through, end.clock)
+    behind = yield from KeysFarBehind(record.low, end.position, record.known_through, end.clock)
     caught_up: set[bytes] | None = yield from catch_up(version, run, behind - whole)
     if caught_up is None:
         return None
@@ -116,10 +114,10 @@ def _fold(
     left = behind - done if behind else None
     ends: Sequence[int] = ()
     if left is None or left:
-        ends = yield LogEnds(low, end.position)
+        ends = yield from SliceEnds(low, end.position)
     for position in ends:
         upto = end if position == end.position else End(position, record.known_through)
-        due: Mapping[bytes, Due] = yield Slice(low, position, record.known_through, upto.clock, left)
+        due = yield from DueBatches(low, position, record.known_through, upto.clock, left)
         mine = {key: each for key, each in due.items() if key not in done}
         kept = yield from keep(version, replace(run, end=upto), mine)
         if kept is None:
@@ -136,18 +134,18 @@ def rebuild(version: Version, keys: Iterable[bytes]) -> Work[End | None]:
     Returns:
         As `run`.
     """
-    number: int = yield TakeLease()
-    snapshot: Snapshot = yield Read()
+    number = yield from TakeLease()
+    snapshot = yield from ReadRows()
     record = snapshot.record
     if record is None or not record.fill or (yield from _from_before_a_restore(record)):
         return (yield from run(version))
-    view: View = yield Look(record.source_through)
-    if not (yield HoldsLease(number)):
+    listed = yield from ListSource(record.source_through)
+    if not (yield from HoldsLease(number)):
         return None
     redo = set(keys)
-    unnamed = redo - (yield Named(view.source, view.end.position))
-    mine = Run(number, record.newest, snapshot.epoch, record, view.source, view.end, unnamed)
-    return None if (yield from keep(version, mine, {}, redo)) is None else view.end
+    unnamed = redo - (yield from NamedKeys(listed.source, listed.end.position))
+    mine = Run(number, record.newest, snapshot.epoch, record, listed.source, listed.end, unnamed)
+    return None if (yield from keep(version, mine, {}, redo)) is None else listed.end
 
 
 def _closing(
@@ -163,7 +161,7 @@ def _closing(
 
 def _from_before_a_restore(record: FillRecord) -> Work[bool]:
     """Whether the version was filled from a log that is not the registry's any more."""
-    restored: int = yield Restored()
+    restored = yield from LastRestore()
     return record.fill <= restored
 
 
@@ -174,7 +172,7 @@ class _Fill(NamedTuple):
         run: the number of the run.
         own: its own.
         epoch: of the store.
-        view: the log's end and the source, whose keys it makes rows of.
+        listed: the log's end and the source, whose keys it makes rows of.
         start: the record by which it takes what came after it had begun.
         goes_on: whether another run had begun it.
     """
@@ -182,13 +180,13 @@ class _Fill(NamedTuple):
     run: int
     own: int
     epoch: Any
-    view: View
+    listed: Listed
     start: FillRecord
     goes_on: bool
 
     def part(self, epoch: Any, end: End, *, goes_on: bool = False) -> Run:
         """Its work on rows up to an end of the log."""
-        return Run(self.run, self.own, epoch, self.start, self.view.source, end, goes_on=goes_on)
+        return Run(self.run, self.own, epoch, self.start, self.listed.source, end, goes_on=goes_on)
 
 
 def fill(version: Version) -> Work[End | None]:
@@ -207,7 +205,7 @@ def fill(version: Version) -> Work[End | None]:
         if made is not None:
             epoch, end = made
             return end if (yield from change_record(epoch, _completing(begun, end))) else None
-        snapshot: Snapshot = yield Read()
+        snapshot = yield from ReadRows()
         if not begun.goes_on or not _is_under_way(snapshot.record, begun.own):
             return None
         # it met rows of a later fill, which no record tells of any more: shards fail over one by one
@@ -216,42 +214,42 @@ def fill(version: Version) -> Work[End | None]:
 
 def _begin_fill(new: bool) -> Work[_Fill | None]:
     """Go on with the fill under way, or begin one; None: a later one has begun, or a later run."""
-    number: int = yield TakeLease()
-    snapshot: Snapshot = yield Read()
+    number = yield from TakeLease()
+    snapshot = yield from ReadRows()
     under_way = None if new else _under_way(snapshot.record)
     if under_way is None:
-        own: int = yield Number()
+        own = yield from NextNumber()
         if not (yield from change_record(snapshot.epoch, _beginning(own))):
             return None
     else:
         own, base = under_way
-    listed = snapshot.record.source_through if snapshot.record is not None else SourceThrough()
-    view: View = yield Look(listed if under_way is None else base.source)
-    if not (yield HoldsLease(number)):
+    before = snapshot.record.source_through if snapshot.record is not None else SourceThrough()
+    listed = yield from ListSource(before if under_way is None else base.source)
+    if not (yield from HoldsLease(number)):
         return None
     if under_way is None:
-        base = FillBase(view.end.position, view.end.clock, view.source)
+        base = FillBase(listed.end.position, listed.end.clock, listed.source)
         if not (yield from change_record(snapshot.epoch, _based(own, base))):
             return None
     start = FillRecord(own, own, base.low, base.known_through, base.source)
-    return _Fill(number, own, snapshot.epoch, view, start, under_way is not None)
+    return _Fill(number, own, snapshot.epoch, listed, start, under_way is not None)
 
 
 def _make_rows(version: Version, begun: _Fill) -> Work[Kept | None]:
     """The rows of all keys that log and source name, then of those with what came meanwhile."""
-    view = begun.view
-    whole = begun.part(begun.epoch, view.end, goes_on=begun.goes_on)
-    asked = Rebuild((), view.source, view.end, begun.own, begun.run)
+    listed = begun.listed
+    whole = begun.part(begun.epoch, listed.end, goes_on=begun.goes_on)
+    asked = RebuiltRows((), listed.source, listed.end, begun.own, begun.run)
     left: set[bytes] | None = None
     if version.elsewhere:
-        left = yield FillElsewhere(asked, begun.epoch, begun.goes_on)
+        left = yield from FillElsewhere(asked, begun.epoch, begun.goes_on)
     if left is not None:
         # some of them may be those that were made elsewhere meanwhile
         whole = replace(whole, goes_on=True)
     made: Kept | None = yield from keep(version, whole, {}, left)
     if made is None:
         return None
-    end: End = yield LogEnd()
+    end = yield from LogEnd()
     return (yield from _fold(version, begun.part(made.epoch, end)))
 
 
@@ -301,10 +299,10 @@ def _based(own: int, base: FillBase) -> Callable[[FillRecord | None], FillRecord
 def change_record(epoch: Any, change: Callable[[FillRecord | None], FillRecord | None]) -> Work[bool]:
     """Replace the record within an epoch; `change` makes it from the one that is there, or None."""
     while True:
-        snapshot: Snapshot = yield Read()
+        snapshot = yield from ReadRows()
         new = change(snapshot.record)
         if new is None:
             return False
-        written: Written = yield WriteRecord(epoch, snapshot.record, new)
+        written = yield from WriteRecord(epoch, snapshot.record, new)
         if written is not Written.CHANGED:
             return written is Written.DONE

@@ -17,7 +17,7 @@ from headwater.compute.windows import log_slices
 from headwater.compute.windows.driving import fill_records
 from headwater.compute.windows.history import WindowHistory
 from headwater.compute.windows.log_slices import LogSlices, ends_of
-from headwater.compute.windows.requests import Slice
+from headwater.compute.windows.requests import DueBatches
 from headwater.offline.log import log as offline_log
 from headwater.online.stores.lmdb.store import LMDBOnlineStore
 from headwater.testing import SCALE
@@ -46,10 +46,10 @@ def test_rows_are_what_brute_force_says(tmp_path: Any, monkeypatch: Any, mode: s
     for name, value in MODES[mode].items():
         monkeypatch.setattr(log_slices, name, value)
     monkeypatch.setattr(offline_log, "HEAD_ROWS", 5)
-    compared, slices = 0, list[Slice]()
+    compared, slices = 0, list[DueBatches]()
     due = LogSlices.due
 
-    def noted(self: LogSlices, asked: Slice) -> Any:
+    def noted(self: LogSlices, asked: DueBatches) -> Any:
         if asked.after < asked.through:
             slices.append(asked)
         return due(self, asked)
@@ -106,10 +106,10 @@ def test_a_slice_takes_what_is_in_it(tmp_path: Any) -> None:
         (ends[1], ends[9]),
         (ends[8], ends[9]),
     ]:
-        due = slices.due(Slice(after, through, 0, 0))
+        due = slices.due(DueBatches(after, through, 0, 0))
         wanted = {k: [b for b in mine if after < b.position <= through] for k, mine in everything.items()}
         assert {key: each.fresh for key, each in due.items()} == {key: mine for key, mine in wanted.items() if mine}
         some = set(sorted(keys)[:2])
-        assert slices.due(Slice(after, through, 0, 0, some)) == {k: each for k, each in due.items() if k in some}
+        assert slices.due(DueBatches(after, through, 0, 0, some)) == {k: each for k, each in due.items() if k in some}
     w.store.close()
     online.close()

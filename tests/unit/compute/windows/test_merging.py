@@ -7,7 +7,7 @@ import pytest
 from headwater.compute.windows.keeping import Run, keep
 from headwater.compute.windows.merging import after_fold, after_put, begun, deleted_through, holds_nothing
 from headwater.compute.windows.putting import put
-from headwater.compute.windows.requests import Batch, Due, End, LogEnd, Read, Snapshot, Version
+from headwater.compute.windows.requests import Batch, Due, End, LogEnd, ReadRows, Snapshot, Version
 from headwater.compute.windows.shown import shown
 from headwater.definitions.aggregation import Aggregation
 from headwater.online.rows.values import Damaged
@@ -121,13 +121,13 @@ def test_a_row_that_proves_damaged_as_it_is_changed_is_left_by_puts_and_rebuilt_
 
     record = FillRecord(fill=1, filling=1)
     work = put(version, {b"key": late})
-    assert isinstance(next(work), Read)
+    assert isinstance(next(work), ReadRows)
     with pytest.raises(StopIteration) as stopped:
         work.send(Snapshot(None, record, {b"key": row}))
     assert (stopped.value.value.applied, stopped.value.value.left) == (set(), {b"key"})
 
     run = Run(2, 1, None, record, SourceThrough(), End(9, 20 * minutes))
     work = keep(version, run, {b"key": Due([late])})
-    assert isinstance(next(work), Read)
+    assert isinstance(next(work), ReadRows)
     assert isinstance(work.send(Snapshot(None, record, {b"key": row})), LogEnd)
     assert work.send(run.end).keys == [b"key"]

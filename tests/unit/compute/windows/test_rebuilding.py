@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.compute.windows.rebuilding import rebuilt_rows
-from headwater.compute.windows.requests import Batch, End, Rebuild, Version
+from headwater.compute.windows.requests import Batch, End, RebuiltRows, Version
 from headwater.definitions.aggregation import Aggregation
 from headwater.online.rows.windows.codec import encode_row
 from headwater.online.rows.windows.record import SourceThrough
@@ -69,7 +69,7 @@ def histories(draw: Any) -> History:
 @given(st.lists(histories(), min_size=1, max_size=4), st.integers(0, CLOCK))
 def test_rows_at_once_are_those_of_each_key(keys: list[History], clock: int) -> None:
     names = [bytes([i]) for i in range(len(keys))]
-    request = Rebuild(names, SourceThrough(1, CLOCK), End(50, clock), fill=5, run=6)
+    request = RebuiltRows(names, SourceThrough(1, CLOCK), End(50, clock), fill=5, run=6)
     made = rebuilt_rows(VERSION, request, *arrays_of(keys), deletes_of(names, keys))
     for name, (log, source) in zip(names, keys, strict=True):
         right = rebuilt(VERSION, fill=5, run=6, end=request.end, log=log, source=source)
