@@ -7,12 +7,15 @@ until when they may put. It says so after each renewal of the lease, by the stor
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
+from typing import Protocol
 
 from headwater.clock import duration_micros, system_clock, to_micros
 from headwater.compute.context import StoreContext
+from headwater.compute.online_location import OnlineLocation
 from headwater.errors import Unavailable
 from headwater.online.base import OnlineStore
-from headwater.online.meta import pack_run_ends, run_ends, run_ends_key
+from headwater.online.meta import pack_run_ends, run_ends, run_ends_key, token_key
 from headwater.online.powers import Timed
 from headwater.planning.resolved import ResolvedView
 
@@ -31,6 +34,65 @@ def store_time(online: OnlineStore) -> int:
 def margin(lasts: int) -> int:
     """`MARGIN`, of a short lease a third of it; both in microseconds."""
     return min(MARGIN, lasts // 3)
+
+
+class Leased(Protocol):
+    """What a process of the engine knows of the run that it puts rows for; values alone.
+
+    Attributes:
+        location: of the online store, which is opened in the process that puts.
+        project: the project.
+        token: of the store's epoch; another store, or another life of it, has another.
+        ends: the meta key of the runs' ends.
+        run: the run's id.
+        margin: microseconds before the run's end from which nothing more is put.
+    """
+
+    @property
+    def location(self) -> OnlineLocation: ...
+    @property
+    def project(self) -> str: ...
+    @property
+    def token(self) -> bytes: ...
+    @property
+    def ends(self) -> bytes: ...
+    @property
+    def run(self) -> str: ...
+    @property
+    def margin(self) -> int: ...
+
+
+class LeaseEnded(Exception):
+    """A process of the engine may not put any more rows for its run; it says why."""
+
+
+def time_left(leased: Leased, online: OnlineStore, keys: Sequence[bytes] = ()) -> tuple[int, list[bytes | None]]:
+    """For how long a process may put rows for its run, as the store says.
+
+    Args:
+        leased: the run.
+        online: the store, opened by the process.
+        keys: to be read in the same call.
+
+    Returns:
+        Microseconds until the end of the run's lease, and what is stored under the keys.
+
+    Raises:
+        LeaseEnded: it may not put.
+    """
+    data, token, *stored = online.multi_get([leased.ends, token_key(leased.project), *keys])
+    if token != leased.token:
+        raise LeaseEnded(
+            f"{leased.location!r}, opened by a process of the engine, is not the online store that the run began "
+            "with: its URL must name the same store on every host"
+        )
+    end = run_ends(data).get(leased.run)
+    if end is None:
+        raise LeaseEnded("the run has ended")
+    left = end - store_time(online)
+    if left <= leased.margin:
+        raise LeaseEnded("the run's lease was not renewed")
+    return left, stored
 
 
 class SharedLease:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from headwater.clock import to_micros
 from headwater.compute.context import StoreContext
-from headwater.compute.materializing.shared_lease import PUT_TIME, SharedLease, margin, store_time
+from headwater.compute.materializing.shared_lease import PUT_TIME, LeaseEnded, SharedLease, margin, time_left
 from headwater.compute.online_location import OnlineLocation
 from headwater.compute.writing.put import expires_in, put_without
 from headwater.compute.writing.too_large import named, too_large
@@ -19,7 +19,7 @@ from headwater.errors import ConfigError, MissingExtra
 from headwater.offline.base import OfflineEngine
 from headwater.offline.sink import Executors, PutCounts
 from headwater.online.base import Capabilities, OnlineStore, PutOutcome
-from headwater.online.meta import greatest_key, run_ends, token_key
+from headwater.online.meta import greatest_key
 from headwater.online.rows.encoder import VersionRows
 from headwater.planning.layout import RowLayout
 from headwater.planning.resolved import ResolvedKey, ResolvedView
@@ -88,18 +88,10 @@ class OnlineSink:
 
     def _left(self, online: OnlineStore) -> tuple[int, str]:
         """For how long the run may put, microseconds; and why it may not."""
-        data, token = online.multi_get([self.ends, token_key(self.project)])
-        end = run_ends(data).get(self.run)
-        if token != self.token:
-            return 0, (
-                f"{self.location!r}, opened by a process of the engine, is not the online store that the run began "
-                "with: its URL must name the same store on every host"
-            )
-        if end is None:
-            return 0, "the run has ended"
-        left = end - store_time(online)
-        if left <= self.margin:
-            return 0, "the run's lease was not renewed"
+        try:
+            left, _ = time_left(self, online)
+        except LeaseEnded as why:
+            return 0, str(why)
         return left, ""
 
 

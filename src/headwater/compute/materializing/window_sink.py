@@ -18,7 +18,7 @@ import pyarrow as pa
 from msgspec.structs import replace as replaced
 
 from headwater.clock import to_micros
-from headwater.compute.materializing.shared_lease import PUT_TIME, SharedLease, margin, store_time
+from headwater.compute.materializing.shared_lease import PUT_TIME, LeaseEnded, SharedLease, margin, time_left
 from headwater.compute.online_location import OnlineLocation
 from headwater.compute.windows import rebuilding
 from headwater.compute.windows.large_keys import LargeKey
@@ -38,7 +38,7 @@ from headwater.compute.windows.work import Work, drive
 from headwater.definitions.sources import PushSource
 from headwater.errors import ConfigError, MissingExtra, Unavailable
 from headwater.online.base import Change, OnlineStore
-from headwater.online.meta import greatest_key, run_ends, token_key
+from headwater.online.meta import greatest_key, token_key
 from headwater.online.rows.windows.codec import encode_row
 from headwater.online.rows.windows.row import WindowRow
 from headwater.planning.resolved import ResolvedView
@@ -53,10 +53,6 @@ ANSWER = pa.schema(
 )
 """What is said of some keys: how many rows of log and source they have, how many were put, those that were left."""
 _BUDGET = 128 << 20
-
-
-class _Stopped(Exception):
-    """The process may not put any more."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +111,7 @@ class FillPart:
                 yield _said(count, 0, [])
             except (ConfigError, MissingExtra) as bad:
                 yield _said(0, 0, [], f"a process of the engine cannot open the online store: {bad}")
-            except _Stopped as why:
+            except LeaseEnded as why:
                 yield _said(0, 0, [], str(why))
             finally:
                 if online is not None:
@@ -176,17 +172,12 @@ class _Putting:
         """The rows of keys, where the run may put.
 
         Raises:
-            _Stopped: it may not.
+            LeaseEnded: it may not.
         """
         part, online = self._part, self._online
         # looked at before the run's end is: a process that is held up in between puts no longer for it
         now = to_micros(online.clock())
-        ends, token, *stored = online.multi_get([part.ends, token_key(part.project), *request.keys])
-        left = run_ends(ends).get(part.run, 0) - store_time(online)
-        if token != part.token:
-            raise _Stopped(f"{part.location!r}, opened by a process of the engine, is another online store")
-        if left <= part.margin:
-            raise _Stopped("the run's lease was not renewed, or the run has ended")
+        left, stored = time_left(part, online, request.keys)
         self._until = now + min(left, PUT_TIME)
         return Snapshot(None, None, decoded_rows(self._rebuilder.statements, request.keys, stored))
 

@@ -257,15 +257,15 @@ class LogCore(forks.OfOneProcess):
         with self._reading() as (_, state, _):
             return self._stamp(state)
 
-    def _stamp(self, state: LogState, earliest: int = MIN_MICROS) -> int:
-        """The log's clock for a change of the log."""
+    def _stamp(self, state: LogState, earliest: int = MIN_MICROS, calls: int = 1) -> int:
+        """The log's clock for a change of the log; `calls`: how many calls below a public method of the log this is."""
         clock = max(state.clock, earliest)
         problem = check_clock(clock, state.now, self._engine)
         if clock - state.now <= self._tolerance:
             self._warned = False
         elif not self._warned:
             self._warned = True
-            warnings.warn(problem, UserWarning, stacklevel=4)
+            warnings.warn(problem, UserWarning, stacklevel=3 + calls)
         return clock
 
     def take_number(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from headwater.clock import MIN_MICROS
 from headwater.offline.base import Tombstone
+from headwater.offline.log.additions import Addition, Check
 from headwater.offline.log.checks import LogChecks
 from headwater.offline.log.cleaning import empty_wal, overwrite_free_pages, remove_pending
 from headwater.offline.log.deleted_keys import KeyNames, tombstones_after, unreadable_after
 from headwater.offline.log.files import rewrite_aside, rewrite_files
 from headwater.offline.log.left_out import drop_contents
-from headwater.offline.log.requests import Recorded, Request, check_new, record
+from headwater.offline.log.requests import Recorded, Request, check_new
 from headwater.offline.log.state import (
     LogTransaction,
     check_clock,
@@ -46,9 +47,6 @@ from headwater.offline.log.tombstones import (
 )
 from headwater.offline.log.write_buffer import rewrite_head
 from headwater.planning.row_reading import RowReading
-
-Check = Callable[[sa.Connection], None]
-"""Looks at the registry within the log's own transaction; raises to undo it."""
 
 
 @dataclass(frozen=True)
@@ -108,25 +106,35 @@ class LogDeletes(LogChecks):
         digests = self.digests(keys)
         earlier = self.digests.in_any_order(keys, names) if purge else set()
         with self._writing() as log:
-            self._check_folder(log)
-            if check is not None:
-                check(log.connection)
-            if request is not None:
-                check_new(log.connection, request, log.state.now)
-            state = view_state(log.connection, view)
-            now = self._stamp(log.state, earliest_of(state))
+            added = self._begin(log, view, check, request)
+            now = added.now
             through = [max(now, at) for at in known]
             if windows is not None:
                 through = [max(d, min(at, now + tolerance)) for d, at in zip(through, windows, strict=True)]
             check_clock(max(through, default=now), log.state.now, self._engine, "what is to be deleted")
-            after = log.take(len(digests))
-            if request is not None:
-                done = Recorded(after, len(digests), now, b"", 0, None)
-                record(log.connection, request, view, done, log.state.now)
+            after = added.take(len(digests))
             positions = range(after + 1, log.position + 1)
             tombstones = list(zip(positions, through, strict=True))
-            self._insert_tombstones(log, view, None if purge else keys, digests, tombstones, after, now, earlier)
+            self._insert_tombstones(added, None if purge else keys, digests, tombstones, after, earlier)
         return Deleted(tuple(through), tuple(positions), now)
+
+    def _begin(
+        self, log: LogTransaction, view: str, check: Check | None = None, request: Request | None = None
+    ) -> Addition:
+        """Begin to add to a view.
+
+        Raises:
+            ClockError: the log's clock is more than an hour ahead of now.
+            Repeated, RequestInProgress, IdempotencyKeyReused: of the request.
+        """
+        self._check_folder(log)
+        if check is not None:
+            check(log.connection)
+        if request is not None:
+            check_new(log.connection, request, log.state.now)
+        state = view_state(log.connection, view)
+        now = self._stamp(log.state, earliest_of(state), calls=2)
+        return Addition(log, view, state.purges, now, request)
 
     def deleted_before(self, view: str, recorded: Recorded, *, purge: bool) -> Deleted:
         """The tombstones that `delete` added for the request that is repeated; none where some are gone."""
@@ -142,24 +150,23 @@ class LogDeletes(LogChecks):
 
     def _insert_tombstones(
         self,
-        log: LogTransaction,
-        view: str,
+        added: Addition,
         keys: pa.Table | None,
         digests: Sequence[bytes],
         tombstones: Sequence[Tombstone],
         after: int,
-        now: int,
         earlier: Iterable[bytes] = (),
     ) -> None:
         """Add tombstones; `keys`: in clear, None: by their digests alone (`earlier`: as in `insert_purges`)."""
+        log, view, now = added.log, added.view, added.now
         if keys is not None:
             insert_deletes(log.connection, log.known.shapes, view, keys, digests, tombstones, after)
         else:
             overwrite_removed(log.connection)
-            added = insert_purges(log.connection, view, digests, tombstones, after, now, earlier)
-            if added > len(digests):
+            count = insert_purges(log.connection, view, digests, tombstones, after, now, earlier)
+            if count > len(digests):
                 rewritten(log.connection, view)
-            more = views.update().where(views.c.view == view).values(purges=views.c.purges + added)
+            more = views.update().where(views.c.view == view).values(purges=views.c.purges + count)
             log.connection.execute(more)
         log.clock = max(now, *(through + 1 for _, through in tombstones)) if tombstones else now
 
@@ -191,17 +198,15 @@ class LogDeletes(LogChecks):
         every = self.digests.all(keys) if keys is not None else [(digest,) for digest in digests]
         wanted = list(zip(every, tombstones, strict=True))
         with self._writing() as log:
-            self._check_folder(log)
-            state = view_state(log.connection, view)
-            now = self._stamp(log.state, earliest_of(state))
+            added = self._begin(log, view)
             chosen = lacking(log.connection, view, wanted, purged=keys is None)
             again = [tombstones[i] for i in chosen]
             for before, _ in again:
                 checked_position(before)
-            check_clock(max((d for _, d in again), default=now), log.state.now, self._engine, "a delete")
-            after = log.take(len(chosen))
+            check_clock(max((d for _, d in again), default=added.now), log.state.now, self._engine, "a delete")
+            after = added.take(len(chosen))
             some = None if keys is None else keys.take(pa.array(chosen, pa.int64()))
-            self._insert_tombstones(log, view, some, [digests[i] for i in chosen], again, after, now)
+            self._insert_tombstones(added, some, [digests[i] for i in chosen], again, after)
         return len(chosen)
 
     def purged(self, view: str, keys: pa.Table, names: Sequence[tuple[str, ...]] = ()) -> NDArray[np.int64]:

@@ -15,25 +15,24 @@ from numpy.typing import NDArray
 
 from headwater.errors import StoreError
 from headwater.offline.base import LogSlice
+from headwater.offline.log.additions import Check
 from headwater.offline.log.cleaning import remove_pending
 from headwater.offline.log.deleted_keys import KeyNames
-from headwater.offline.log.deleting import Check, LogDeletes
+from headwater.offline.log.deleting import LogDeletes
 from headwater.offline.log.files import compact, hold_folder, leftovers
 from headwater.offline.log.left_out import all_left_out
 from headwater.offline.log.parts import described, file_parts, table_part, unreadable_error
 from headwater.offline.log.repair import ClockRepair, repair
-from headwater.offline.log.requests import Recorded, Request, answer, check_new, in_progress, record, take_over
+from headwater.offline.log.requests import Recorded, Request, answer, check_new, in_progress, take_over
 from headwater.offline.log.state import (
     LogTransaction,
 )
 from headwater.offline.log.tables import (
-    earliest_of,
     head,
     overwrite_removed,
     rows_after,
     rows_by_shape,
     view_of,
-    view_state,
 )
 from headwater.offline.log.tombstones import (
     all_purges,
@@ -145,22 +144,14 @@ class OfflineLog(LogDeletes):
             Repeated, RequestInProgress, IdempotencyKeyReused: of the request; nothing was added.
         """
         with self._writing() as log:
-            self._check_folder(log)
-            if check is not None:
-                check(log.connection)
-            if request is not None:
-                check_new(log.connection, request, log.state.now)
-            state = view_state(log.connection, view)
-            log.clock = arrival = self._stamp(log.state, earliest_of(state))
-            log.clock += apart
+            added = self._begin(log, view, check, request)
+            arrival = added.now
+            log.clock = arrival + apart
             order = _order(groups)
-            after = log.take(len(order))
-            if request is not None:
-                done = Recorded(after, len(order), arrival, _places(order), 0, None)
-                record(log.connection, request, view, done, log.state.now)
-            if state.purges:
+            after = added.take(len(order), b"" if request is None else _places(order))
+            if added.purges:
                 mine = list(readings)
-                groups = [self._without_purged(log, view, g, arrival, mine, state.purges) for g in groups]
+                groups = [self._without_purged(log, view, g, arrival, mine, added.purges) for g in groups]
             appended = self._insert(log, view, groups, order, after, arrival)
             buffered = log.state.buffered + log.buffered
         if buffered > HEAD_ROWS:
