@@ -11,13 +11,14 @@ import pyarrow as pa
 from sqlglot import exp, parse_one
 
 from headwater.clock import from_micros
+from headwater.offline.casts import Casts
 from headwater.offline.misfits import Misfits
 from headwater.offline.trees import Tree
 from headwater.offline.words import Place
 from headwater.planning.buckets import DIGITS
 from headwater.planning.local_time import LocalTimes
 from headwater.planning.value_rule import FLOAT32_END
-from headwater.types import DType, Float32
+from headwater.types import DType
 
 FAILED = "headwater:"
 """Begins the text of an error that a query raises by itself, to be shown without DuckDB's words."""
@@ -97,7 +98,7 @@ class DuckDBWords:
         return tree(f"epoch_us({sql})")
 
     def cast(self, column: Tree, given: pa.DataType, dtype: DType) -> Tree:
-        return tree(_cast(_rendered(column), given, dtype))
+        return tree(_CASTS.cast(_rendered(column), given, dtype))
 
     def misfit(self, column: Tree, given: pa.DataType, dtype: DType) -> Tree | None:
         found = _MISFITS.condition(_rendered(column), given, dtype)
@@ -201,23 +202,20 @@ def _before_point(sql: str, given: pa.DataType) -> str:
     return f"split_part(CAST({sql} AS VARCHAR), '.', 1)"
 
 
-def _cast(sql: str, given: pa.DataType, dtype: DType, depth: int = 0) -> str:
-    """A value that fits in its dtype."""
-    plain = f"CAST({sql} AS {type_name(dtype)})"
-    if pa.types.is_dictionary(given):
-        given = given.value_type
-    if pa.types.is_null(given):
-        return plain
-    if pa.types.is_decimal(given):
+class _DuckDBCasts(Casts):
+    """See `Casts`."""
+
+    def decimal(self, sql: str, given: pa.DataType, dtype: DType) -> str:
         if dtype.name in ("int32", "int64"):
-            return f"CAST({_before_point(sql, given)} AS {type_name(dtype)})"
+            return self.plain(_before_point(sql, given), dtype)
         # by way of text: DuckDB's own cast rounds more than once
-        return f"CAST(CAST({sql} AS VARCHAR) AS {type_name(dtype)})"
-    if dtype.name == "timestamp" and pa.types.is_timestamp(given):
+        return self.plain(f"CAST({sql} AS VARCHAR)", dtype)
+
+    def timestamp(self, sql: str, given: pa.DataType) -> str:
         return f"make_timestamp({f'epoch_ns({sql}) // 1000' if given.unit == 'ns' else f'epoch_us({sql})'})"
-    if dtype.name in ("array", "embedding"):
-        element, x = dtype.element or Float32, f"x{depth}"
-        inside = _cast(x, given.value_type, element, depth + 1)
-        if inside != f"CAST({x} AS {type_name(element)})":
-            return f"CAST(list_transform({sql}, LAMBDA {x} : {inside}) AS {type_name(dtype)})"
-    return plain
+
+    def elements(self, sql: str, x: str, inside: str, dtype: DType) -> str:
+        return self.plain(f"list_transform({sql}, LAMBDA {x} : {inside})", dtype)
+
+
+_CASTS = _DuckDBCasts(type_name)

@@ -11,6 +11,7 @@ import pyarrow as pa
 from sqlglot import parse_one
 
 from headwater.clock import FIRST_MICROS, LAST_MICROS, from_micros
+from headwater.offline.casts import Casts
 from headwater.offline.misfits import Misfits
 from headwater.offline.pieces import Pieces
 from headwater.offline.trees import Tree
@@ -18,7 +19,7 @@ from headwater.offline.words import Place
 from headwater.planning.buckets import DIGITS
 from headwater.planning.local_time import LocalTimes
 from headwater.planning.value_rule import FLOAT32_END
-from headwater.types import DType, Float32
+from headwater.types import DType, Float32, Timestamp
 
 FAILED, FAILED_END = "headwater:<", ">:headwater"
 """Begin and end the text of an error that a query raises by itself, to be shown without Spark's words."""
@@ -93,7 +94,7 @@ class SparkWords:
         return tree(f"unix_micros({instant})")
 
     def cast(self, column: Tree, given: pa.DataType, dtype: DType) -> Tree:
-        return tree(_cast(_rendered(column), given, dtype))
+        return tree(_CASTS.cast(_rendered(column), given, dtype))
 
     def misfit(self, column: Tree, given: pa.DataType, dtype: DType) -> Tree | None:
         found = self._misfits.condition(_rendered(column), given, dtype)
@@ -190,21 +191,22 @@ class _SparkPieces(Pieces):
         return f"({number}) DIV {1 << bits}"
 
 
+class _SparkCasts(Casts):
+    """See `Casts`."""
+
+    def decimal(self, sql: str, given: pa.DataType, dtype: DType) -> str:
+        if dtype.name in ("float32", "float64"):
+            # by way of text, which is rounded once
+            return self.plain(f"CAST({sql} AS STRING)", dtype)
+        return self.plain(sql, dtype)
+
+    def timestamp(self, sql: str, given: pa.DataType) -> str:
+        return self.plain(sql, Timestamp)
+
+    def elements(self, sql: str, x: str, inside: str, dtype: DType) -> str:
+        return f"transform({sql}, {x} -> {inside})"
+
+
+_CASTS = _SparkCasts(type_name)
 _PIECES = _SparkPieces()
 WORDS, VALID_TEXT_WORDS = SparkWords(any_text=True), SparkWords(any_text=False)
-
-
-def _cast(sql: str, given: pa.DataType, dtype: DType, depth: int = 0) -> str:
-    """A value that fits in its dtype."""
-    plain = f"CAST({sql} AS {type_name(dtype)})"
-    if pa.types.is_null(given):
-        return plain
-    if pa.types.is_decimal(given) and dtype.name in ("float32", "float64"):
-        # by way of text, which is rounded once
-        return f"CAST(CAST({sql} AS STRING) AS {type_name(dtype)})"
-    if dtype.name in ("array", "embedding"):
-        element, x = dtype.element or Float32, f"x{depth}"
-        inside = _cast(x, given.value_type, element, depth + 1)
-        if inside != f"CAST({x} AS {type_name(element)})":
-            return f"transform({sql}, {x} -> {inside})"
-    return plain
