@@ -21,7 +21,7 @@ import pytest
 from hypothesis import settings
 
 from headwater.testing import SCALE
-from tests.matrices import in_share
+from tests.matrices import left_out
 from tests.spark_files import KIND, is_of_spark, spark_files
 
 pytest_plugins = [
@@ -71,10 +71,10 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out cases of tests that are marked `one_in(n)`; a longer search has them all."""
     if SCALE == 1:
-        left_out = [item for item in items if not in_share(item)]
-        if left_out:
-            config.hook.pytest_deselected(items=left_out)
-            items[:] = [item for item in items if item not in set(left_out)]
+        out = left_out(items)
+        if out:
+            config.hook.pytest_deselected(items=[item for item in items if item in out])
+            items[:] = [item for item in items if item not in out]
 
 
 # to look again and again at what is imported and collected, which stays to the end, takes a quarter longer

@@ -38,7 +38,7 @@ def _session(spark):
 
 SparkEquality.TestCase.settings = settings(
     max_examples=rounds(3 if SAIL else 1, simplest=False),
-    stateful_step_count=20 if SAIL else 12,
+    stateful_step_count=20 if SAIL else 8,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )

@@ -12,7 +12,7 @@ import headwater as hw
 from headwater.errors import ConfigError, MissingExtra, SourceError, SpineError, StoreError
 from headwater.offline.engines.spark.engine import SparkEngine
 from headwater.offline.engines.spark.sessions import OwnSession
-from tests.servers.spark import SAIL
+from tests.servers.spark import BRIEF, SAIL
 from tests.servers.waiting import at_most
 from tests.spark_tables import placing
 
@@ -73,7 +73,7 @@ READS = {
 }
 
 
-@pytest.mark.parametrize("cause", READS)
+@pytest.mark.parametrize("cause", ["division", "text", "value"] if BRIEF else READS)
 def test_rows_that_cannot_be_read_are_an_error_of_their_view(store, cause):
     """In history and in runs alike: nothing of them goes online."""
     given, told = READS[cause]

@@ -123,14 +123,14 @@ def test_every_value_is_that_of_duckdb(engine, own):
         assert [plain(row[i]) for row in rows] == [plain(row[i]) for row in expected], value
 
 
-@pytest.mark.parametrize("query", QUERIES)
-def test_the_rows_of_a_query_are_those_of_duckdb(engine, own, query):
-    if SAIL:  # its MIN and MAX of a group do not know NaN and infinity
-        query = query.replace("min(x)", "min(d)").replace("max(x)", "max(d)")
-    rows, expected = answers(engine, own, query)
-    assert sorted(repr([plain(v) for v in row]) for row in rows) == sorted(
-        repr([plain(v) for v in row]) for row in expected
-    )
+def test_the_rows_of_a_query_are_those_of_duckdb(engine, own):
+    for query in QUERIES:
+        if SAIL:  # its MIN and MAX of a group do not know NaN and infinity
+            query = query.replace("min(x)", "min(d)").replace("max(x)", "max(d)")
+        rows, expected = answers(engine, own, query)
+        assert sorted(repr([plain(v) for v in row]) for row in rows) == sorted(
+            repr([plain(v) for v in row]) for row in expected
+        ), query
 
 
 def test_views_of_spark_and_written_rows_in_one_query(tmp_path, engine, own, spark):

@@ -4,7 +4,6 @@ import pytest
 
 from headwater.offline.engines.spark.engine import SparkEngine
 from headwater.testing.own_windows_suite import OwnWindowsSuite
-from tests.servers.spark import SAIL
 from tests.spark_tables import SparkZones, placing
 
 
@@ -20,9 +19,12 @@ class TestSparkWindows(SparkZones, OwnWindowsSuite):
         with placing(tmp_path, engine, spark) as place:
             yield place
 
-    if not SAIL:
-        # Sail tries them: a statement costs Spark a third of a second, and these take the same roads
-        test_of_the_statements_of_one_event_the_least_counts = None
-        test_windows_over_written_events_alone = None
-        test_windows_over_files = None
-        test_every_known_entity_at_an_instant = None
+    # of the same engine the suite of all that it is asked has them
+    test_windows_equal_the_reference = None
+    test_of_the_statements_of_one_event_the_least_counts = None
+    test_windows_over_written_events_alone = None
+    test_windows_over_files = None
+    test_every_known_entity_at_an_instant = None
+    test_sums_beyond_64_bits = None
+    test_a_default_stands_for_what_a_window_has_not = None
+    test_an_engine_without_windows_says_so = None

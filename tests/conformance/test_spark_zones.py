@@ -15,9 +15,9 @@ from headwater.errors import SourceError, SpineError
 from headwater.offline.engines.spark.words import WORDS
 from headwater.offline.trees import column
 from headwater.planning.local_time import local_times
-from headwater.testing import SCALE, rounds
+from headwater.testing import RANDOM, SCALE, rounds
 from headwater.testing.offline_checks import FEW
-from tests.servers.spark import SAIL
+from tests.servers.spark import BRIEF, SAIL
 from tests.spark_tables import placing
 
 NAIVE, AWARE = pa.timestamp("us"), pa.timestamp("us", "UTC")
@@ -44,20 +44,17 @@ def test_each_change_of_a_zone_is_where_the_rule_has_it(spark, name, later):
     near = [start + off for start in starts for off in (-3_600_000_000, -1, 0, 1, 1_800_000_000)]
     locals_ = [n for n in near if FIRST_MICROS < n < LAST_MICROS] + [FIRST_MICROS + 10**11, LAST_MICROS - 10**11, 0]
     instant, kind = WORDS.in_zone(column("n"), zone)
-    values = exp.values([(n,) for n in locals_], alias="v", columns=["n"])
+    values = exp.values([(n,) for n in (*locals_, None)], alias="v", columns=["n"])
     query = exp.select(column("n"), instant.as_("instant"), kind.as_("kind")).from_(values)
-    found = spark.sql(query.sql("spark", identify=True)).collect()
-    assert {row[0]: (row[1], row[2]) for row in found} == {n: zone.instant(n) for n in locals_}
-    assert [
-        tuple(row)
-        for row in spark.sql(f"SELECT {instant.sql('spark')} FROM (SELECT CAST(NULL AS BIGINT) AS n)").collect()
-    ] == [(None,)]
+    found = {row[0]: (row[1], row[2]) for row in spark.sql(query.sql("spark", identify=True)).collect()}
+    assert found.pop(None)[0] is None
+    assert found == {n: zone.instant(n) for n in locals_}
 
 
-@settings(FEW, max_examples=rounds(1))
-@given(zone=st.sampled_from(ZONES), data=st.data())
+@settings(FEW, max_examples=rounds(1, simplest=False))
+@given(zone=st.sampled_from(ZONES), data=st.data(), not_the_simplest=RANDOM)
 def test_a_table_and_a_spine_of_local_times_are_joined_as_their_instants_are(
-    tmp_path_factory, engine, spark, zone, data
+    tmp_path_factory, engine, spark, zone, data, not_the_simplest
 ):
     times = st.datetimes(datetime(1900, 1, 1), datetime(2030, 1, 1), allow_imaginary=False)
     edges = [datetime(1970, 1, 1) + timedelta(microseconds=n) for n in local_times(zone, later=True).starts[1:]][-150:]
@@ -109,6 +106,7 @@ def test_a_table_and_a_spine_of_local_times_are_joined_as_their_instants_are(
             )
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("micros", [LAST_MICROS + 1, FIRST_MICROS - 1])
 @pytest.mark.parametrize("timezone", [None, "+05:30"])
 @pytest.mark.parametrize("which", ["at", "made"])
@@ -132,7 +130,7 @@ def test_event_and_created_times_outside_of_the_years_1_to_9999_are_refused(
                 store.get_historical_features(spine, ["rides:km"]).to_arrow()
 
 
-@pytest.mark.parametrize("timezone", [None, "Asia/Kolkata"])
+@pytest.mark.parametrize("timezone", ["Asia/Kolkata"] if BRIEF else [None, "Asia/Kolkata"])
 def test_times_of_a_column_without_a_type_are_all_null(tmp_path, engine, timezone):
     """Spark's void; such a column is neither of a zone nor of none."""
     query = "SELECT CAST(1 AS BIGINT) AS driver, NULL AS at, CAST(1 AS DOUBLE) AS km"

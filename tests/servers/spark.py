@@ -16,18 +16,22 @@ from typing import Any
 
 import pytest
 
+from headwater.testing import SCALE
 from tests.servers.closing import Closing
 from tests.servers.keeper import keep
 from tests.spark_files import KIND
 
 SAIL = KIND == "sail"
+BRIEF = not SAIL and SCALE == 1
+"""Whether what takes the same road on Sail is left to it: a statement costs Spark a quarter of a second."""
 
 _JAVA = (
     "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:-UsePerfData -XX:+UnlockDiagnosticVMOptions "
-    "-XX:-BytecodeVerificationRemote -Djava.net.preferIPv4Stack=true"
+    "-XX:-BytecodeVerificationRemote -XX:ReservedCodeCacheSize=256m -XX:-UseCodeCacheFlushing "
+    "-XX:MetaspaceSize=256m -Xms1g -Xmn400m -Djava.net.preferIPv4Stack=true"
 )
-"""The first compiler, the simplest collector, and Spark's classes unverified: a session of minutes has no time to earn
-more."""
+"""The first compiler, whose code is kept (where there is room for 48 MB, it is thrown away and compiled again), the
+simplest collector with room from the start, and Spark's classes unverified: a session of minutes has no time to earn more."""
 _SETTINGS = {
     "spark.master": "local[2]",
     "spark.app.name": "tests of headwater",
@@ -42,6 +46,13 @@ _SETTINGS = {
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
 }
 """What makes many small statements cheap; none of it changes an answer."""
+_HADOOP = {"mapreduce.fileoutputcommitter.algorithm.version": "1"}
+"""What Spark says of Hadoop."""
+
+
+def left_to_sail(test: Any) -> Any:
+    """Decorates a test that takes the same road on Sail, and runs there alone, but for `make test-deep`."""
+    return None if BRIEF else test
 
 
 def local_session(folder: Path, zone: str | None = None, **settings: str) -> Any:
@@ -63,7 +74,22 @@ def local_session(folder: Path, zone: str | None = None, **settings: str) -> Any
         builder = builder.config(name, value)
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
+    _without_defaults(session)
     return session
+
+
+def _without_defaults(session: Any) -> None:
+    """Empty Hadoop's configuration of its 1,100 defaults, which its code has too.
+
+    Each statement copies it a few times, and each task reads it.
+    """
+    jvm, hadoop = session._jvm, session.sparkContext._jsc.hadoopConfiguration()
+    # whoever is first to use these adds their defaults to every configuration that there is
+    jvm.org.apache.hadoop.mapreduce.util.ConfigUtil.loadResources()
+    jvm.org.apache.hadoop.hdfs.HdfsConfiguration.init()
+    hadoop.clear()
+    for name, value in _HADOOP.items():
+        hadoop.set(name, value)
 
 
 class SailServer(Closing):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -49,10 +49,13 @@ class Probed:
 
     def values_of(self, view: FeatureView, keys: int, spine: Any = None) -> list[Any]:
         """The same of a view."""
-        case = ViewCase(FeatureSelection(view), OracleView({"x": None}))
+        return [plain(value) for value in self.answer(view, keys, {"x": None}, spine).column("v__x").to_pylist()]
+
+    def answer(self, view: FeatureView, keys: int, defaults: dict[str, Any], spine: Any = None) -> pa.Table:
+        """All features of a view, for each key below a number, a day after 1970, in order of the keys."""
+        case = ViewCase(FeatureSelection(view), OracleView(defaults))
         asked = pa.table({"thing": pa.array(range(keys), pa.int64()), "timestamp": instants([86_400] * keys)})
-        answer = run(self.engine, HistoryCase((case,), asked).request(spine))
-        return [plain(value) for value in answer.sort_by("thing").column("v__x").to_pylist()]
+        return run(self.engine, HistoryCase((case,), asked).request(spine)).sort_by("thing")
 
 
 def _view(source: Source, dtype: DType) -> FeatureView:
@@ -66,24 +69,35 @@ def rows_of(values: Sequence[Any], arrow: pa.DataType) -> pa.Table:
     return pa.table({"thing": keys, "happened": instants([0] * len(values)), "x": pa.array(values, arrow)})
 
 
-def _kept(dtype: DType, values: Sequence[Any]) -> Callable[[Probed], None]:
-    """The trial that values of a dtype come out of a table as they went in."""
+def check_kept(probed: Probed, abilities: Collection[str]) -> None:
+    """Assert that values come out of one table as they went in.
 
-    def probe(probed: Probed) -> None:
-        source = probed.own_source(probed.place(rows_of(values, dtype.arrow)), event_time="happened")
-        assert probed.values(source, dtype, len(values)) == [plain(value) for value in values]
+    Args:
+        probed: the engine.
+        abilities: which of `KEPT` the table has columns of.
+    """
+    kept = {f"{name}_{i}": column for name in abilities for i, column in enumerate(KEPT[name])}
+    rows = max(len(values) for _, values in kept.values())
+    columns = {name: (dtype, [*values, *[None] * (rows - len(values))]) for name, (dtype, values) in kept.items()}
+    table = rows_of([None] * rows, pa.float64()).drop_columns(["x"])
+    for name, (dtype, values) in columns.items():
+        table = table.append_column(name, pa.array(values, dtype.arrow))
+    view = FeatureView(
+        "v",
+        entity=Entity("thing", join_keys={"thing": Int64}),
+        source=probed.own_source(probed.place(table), event_time="happened"),
+        features=[Feature(name, dtype) for name, (dtype, _) in columns.items()],
+        version="1.0.0",
+    )
+    answer = probed.answer(view, rows, dict.fromkeys(columns))
+    for name, (_, values) in columns.items():
+        assert [plain(value) for value in answer.column(f"v__{name}").to_pylist()] == [plain(v) for v in values], name
 
-    return probe
 
-
-def _dtype_probe(name: str) -> Callable[[Probed], None]:
+def _of_dtype(name: str) -> list[tuple[DType, list[Any]]]:
     """Every dtype of a name, with the pool's values, NULL among them; NaN and infinities have trials of their own."""
-
-    def probe(probed: Probed) -> None:
-        for dtype in (dtype for dtype in (*POOLED, Array(Date), Array(Timestamp)) if dtype.name == name):
-            _kept(dtype, [*filter(_finite, stored_forms(dtype)[0].values), None])(probed)
-
-    return probe
+    every = (dtype for dtype in (*POOLED, Array(Date), Array(Timestamp)) if dtype.name == name)
+    return [(dtype, [*filter(_finite, stored_forms(dtype)[0].values), None]) for dtype in every]
 
 
 def _finite(value: Any) -> bool:
@@ -147,14 +161,18 @@ def _windows(probed: Probed) -> None:
     assert probed.values_of(view, 3) == [3.0, 4.0, None]
 
 
+KEPT: dict[str, list[tuple[DType, list[Any]]]] = {
+    **{name: _of_dtype(name) for name in DTYPES},
+    "nan": [(Float64, [1.0, math.nan, None])],
+    "infinity": [(Float64, [math.inf, -math.inf])],
+}
+"""By ability, the columns of a table that come out as they went in."""
+
 PROBES: dict[str, Callable[[Probed], None]] = {
-    **{name: _dtype_probe(name) for name in DTYPES},
-    "nan": _kept(Float64, [1.0, math.nan, None]),
-    "infinity": _kept(Float64, [math.inf, -math.inf]),
     "zones": _zones,
     "queries": _queries,
     "transformations": _transformations,
     "spines": _spines,
     "windows": _windows,
 }
-"""By ability; how statements are ended, the suites of engines prove."""
+"""By ability, those beside `KEPT`; how statements are ended, the suites of engines prove."""

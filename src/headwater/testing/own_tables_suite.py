@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from headwater.planning.snapshot import ViewRecord, ViewVersion
 from headwater.testing import SCALE, not_simplest
 from headwater.testing.cases import HistoryCase, ViewCase, plain_rows
 from headwater.testing.dense import dense_case
-from headwater.testing.engine_probes import PROBES, Probed
+from headwater.testing.engine_probes import KEPT, PROBES, Probed, check_kept
 from headwater.testing.gaps import Gaps
 from headwater.testing.offline_checks import (
     FEW,
@@ -103,14 +104,27 @@ class AbilitiesSuite(ZonedSuite):
 
     @pytest.mark.parametrize("ability", PROBES)
     def test_it_is_able_or_says_that_it_is_not(self, engine: OfflineEngine, place: Place, ability: str) -> None:
-        probed = Probed(engine, lambda table: place(table, own_name()), self.own_source)
+        self._try(self._probed(engine, place), ability, PROBES[ability])
+
+    def test_it_keeps_values_or_says_that_it_does_not(self, engine: OfflineEngine, place: Place) -> None:
+        """Those that it keeps are columns of one table; each gap is tried in a table of its own."""
+        probed = self._probed(engine, place)
+        check_kept(probed, [ability for ability in KEPT if ability not in self.gaps])
+        for ability in KEPT:
+            if ability in self.gaps:
+                self._try(probed, ability, partial(check_kept, abilities=[ability]))
+
+    def _probed(self, engine: OfflineEngine, place: Place) -> Probed:
+        return Probed(engine, lambda table: place(table, own_name()), self.own_source)
+
+    def _try(self, probed: Probed, ability: str, probe: Callable[[Probed], None]) -> None:
         gap = self.gaps.of(ability)
         if gap is None:
-            PROBES[ability](probed)
+            probe(probed)
             return
         try:
             with pytest.raises(gap.error, match=gap.match or None):
-                PROBES[ability](probed)
+                probe(probed)
         except pytest.fail.Exception as able:
             raise AssertionError(f"{ability}: declared as a gap ({gap.mark}), but it works: remove the gap") from able
 

@@ -28,6 +28,7 @@ from headwater.definitions.sources import CSVSource, ParquetSource, TableSource
 from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.offline.base import ChangesRequest, OfflineEngine
 from headwater.planning.watermark import Watermark
+from headwater.testing import SCALE
 from headwater.testing.cases import HistoryCase, ViewCase, plain, plain_rows
 from headwater.testing.offline_checks import changed, changes_input, check_history, fact_row
 from headwater.testing.oracle import OracleView, SourceRow, changes
@@ -115,7 +116,10 @@ def check_in_zone(
         found = pa.Table.from_batches(history.batches(1_000), history.schema).sort_by("row")
         assert found.select(numbered.column_names).equals(numbered)
         assert plain_rows(found.drop_columns(numbered.column_names).to_pylist()) == plain_rows(one.expected())
-    for view in views:
+    # each source's in one of the zones, those of the engine's own table in all
+    turn = ZONES.index(zone) if zone in ZONES else 0
+    changing = views if SCALE > 1 else (*views[:-1][turn :: len(ZONES)], views[-1])
+    for view in changing:
         end = instants[len(instants) // 2]
         expected = changes(view.facts(), (), end=end, source_after=MIN_MICROS, since=Watermark(), log_until=2**62)
         request = ChangesRequest(changes_input(view), end, MIN_MICROS, Watermark(), 2**62)
