@@ -31,7 +31,7 @@ _JAVA = (
     "-XX:MetaspaceSize=256m -Xms1g -Xmn400m -Djava.net.preferIPv4Stack=true"
 )
 """The first compiler, whose code is kept (where there is room for 48 MB, it is thrown away and compiled again), the
-simplest collector with room from the start, and Spark's classes unverified: a session of minutes has no time to earn more."""
+simplest collector with room from the start, and classes unverified: a session of minutes has no time to earn more."""
 _SETTINGS = {
     "spark.master": "local[2]",
     "spark.app.name": "tests of headwater",
