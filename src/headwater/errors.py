@@ -396,7 +396,7 @@ class _Brief(reprlib.Repr):
         self.maxlist = self.maxtuple = self.maxdict = self.maxset = self.maxfrozenset = 6
 
     def repr_str(self, x: str, level: int) -> str:
-        return repr(x) if len(x) <= _SHOWN else f"{x[:_HEAD]!r}… ({len(x):,} characters)"
+        return _shortened(x, "characters")
 
     def repr_datetime(self, x: Any, level: int) -> str:
         return str(x.isoformat(sep=" "))
@@ -405,7 +405,11 @@ class _Brief(reprlib.Repr):
         return str(x.isoformat())
 
     def repr_bytes(self, x: bytes, level: int) -> str:
-        return repr(x) if len(x) <= _SHOWN else f"{x[:_HEAD]!r}… ({len(x):,} bytes)"
+        return _shortened(x, "bytes")
+
+
+def _shortened(value: str | bytes, unit: str) -> str:
+    return repr(value) if len(value) <= _SHOWN else f"{value[:_HEAD]!r}… ({len(value):,} {unit})"
 
 
 _BRIEF = _Brief()

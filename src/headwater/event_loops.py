@@ -131,3 +131,13 @@ LOOKUPS = Threads("look-ups", 8)
 """For looks at the registry: definitions, API keys, secrets of sessions."""
 REPORTS = Threads("reports", 4)
 """For reports, which ask every store: status and metrics."""
+
+
+def settle(future: asyncio.Future[T], answer: T | BaseException) -> None:
+    """Give a future its result, or the error that it ends with; one that was cancelled stays as it is."""
+    if future.done():
+        return
+    if isinstance(answer, BaseException):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)

@@ -9,12 +9,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from headwater import forks
-from headwater.clock import Clock, parse_duration, system_clock, to_micros
+from headwater.clock import Clock, parse_duration, system_clock
 from headwater.compute.context import StoreContext
-from headwater.compute.opening import Closed, StoreParts
+from headwater.compute.opening import Closed, StoreParts, open_project
 from headwater.compute.reading.prepared import PreparedReader
 from headwater.compute.services import Services
-from headwater.config import load_settings
 from headwater.deferred import deferred
 from headwater.forks import lazy
 from headwater.interrupts import leaves_nothing
@@ -23,9 +22,7 @@ from headwater.online.base import OnlineStore
 from headwater.online.reading.result import OnlineResult
 from headwater.online.session import Session
 from headwater.registry.registry import FeatureRegistry
-from headwater.state_files import STATE, exposed, narrow_all
 from headwater.types import ConsistencyLevel, StalePolicy, WriteTarget
-from headwater.urls import without_password
 
 if TYPE_CHECKING:
     from headwater.advisor import measure as measuring
@@ -107,18 +104,8 @@ class FeatureStore(forks.OfOneProcess):
         clock: Clock | None = None,
         observer: Observer = silent,
     ) -> None:
-        self.settings = load_settings(
-            path,
-            registry_url=registry if isinstance(registry, str) else None,
-            online_url=online if isinstance(online, str) else None,
-            offline_engine=offline if isinstance(offline, str) else None,
-        )
-        # an earlier release left it readable by others
-        narrow_all(self.settings.folder / STATE)
-        log = self.settings.folder / self.settings.offline_log
-        self._parts: StoreParts = StoreParts(
-            self.settings, registry, online, offline, clock or system_clock, observer, log
-        )
+        self._parts: StoreParts = open_project(path, registry, online, offline, clock or system_clock, observer)
+        self.settings = self._parts.settings
 
     @classmethod
     def in_memory(
@@ -843,13 +830,7 @@ class FeatureStore(forks.OfOneProcess):
             UsageError: `now` is not an instant.
             StoreError: the registry cannot be read.
         """
-        return status.status(
-            self.context,
-            to_micros(self.context.clock() if now is None else now),
-            {"url": without_password(self.settings.registry_url)},
-            exposed(self.settings.folder / STATE),
-            self.services.fetcher.counts(),
-        )
+        return status.of_project(self.context, self.settings, now, self.services.fetcher.counts())
 
     @leaves_nothing
     def verify(

@@ -295,9 +295,9 @@ def _value(key: str, value: Any) -> Any:
     if key in _FIGURES:
         return _figure(value)
     if key in _LEVELS:
-        return _one_of(value, LEVELS)
+        return one_of(value, LEVELS)
     if key == "cost_model":
-        return _one_of(value, COST_MODELS)
+        return one_of(value, COST_MODELS)
     if key in _TEXTS:
         return msgspec.convert(value, str)
     if key in _TABLES:
@@ -322,7 +322,12 @@ def _table(value: Any, known: Any) -> dict[str, str]:
     return table
 
 
-def _one_of(value: Any, known: tuple[str, ...]) -> str:
+def one_of(value: Any, known: tuple[str, ...]) -> str:
+    """A text that must be one of some.
+
+    Raises:
+        ValueError: it is not.
+    """
     if not isinstance(value, str) or value not in known:
         raise ValueError(f"must be one of {', '.join(known)}{nearest(str(value), known)}")
     return str(value)
@@ -332,7 +337,7 @@ def _figure(value: Any) -> Figure:
     if isinstance(value, Figure):
         return value
     if isinstance(value, str):
-        return Figure(word=_one_of(value, OPEN_WORDS))
+        return Figure(word=one_of(value, OPEN_WORDS))
     if isinstance(value, (list, tuple)):
         if len(value) != 2:
             raise ValueError("a range has two ends: [low, high]")

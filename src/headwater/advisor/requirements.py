@@ -9,7 +9,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from headwater.advisor.profiles import CAPABILITIES, LEVELS, Profile
+from headwater.advisor.profiles import CAPABILITIES, LEVELS, Profile, one_of
 from headwater.config import read_toml
 from headwater.errors import ConfigError, UsageError, brief, nearest
 
@@ -198,7 +198,7 @@ def _value(name: str, value: Any) -> Any:
         return number
     if name == "flexibility_importance":
         return _importance(value)
-    return _choice(value, _CHOICES[name])
+    return one_of(value, _CHOICES[name])
 
 
 def _names(value: Any) -> tuple[str, ...]:
@@ -237,17 +237,11 @@ def _weights(value: Any) -> dict[str, float]:
 
 def _importance(value: Any) -> float | str:
     if isinstance(value, str):
-        return _choice(value, LEVELS)
+        return one_of(value, LEVELS)
     number = _number(value)
     if not 0 <= number <= 1:
         raise ValueError(f"must be from 0 to 1, or one of {', '.join(LEVELS)}")
     return number
-
-
-def _choice(value: Any, known: tuple[str, ...]) -> str:
-    if not isinstance(value, str) or value not in known:
-        raise ValueError(f"must be one of {', '.join(known)}{nearest(str(value), known)}")
-    return str(value)
 
 
 def _number(value: Any) -> float:

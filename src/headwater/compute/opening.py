@@ -14,7 +14,7 @@ from headwater.compute.context import Once, StoreContext
 from headwater.compute.online_location import OnlineLocation
 from headwater.compute.settings import ComputeSettings
 from headwater.compute.sources import BoundSources
-from headwater.config import Settings
+from headwater.config import Settings, load_settings
 from headwater.deferred import deferred
 from headwater.errors import ConfigError, was_closed
 from headwater.forks import lazy
@@ -22,6 +22,7 @@ from headwater.loader import OFFLINE_ENGINES, find_plugin, load_plugin
 from headwater.observer import Observer
 from headwater.online.base import OnlineStore
 from headwater.registry.registry import FeatureRegistry, open_registry
+from headwater.state_files import STATE, narrow_all
 from headwater.urls import without_password
 
 if TYPE_CHECKING:
@@ -145,6 +146,34 @@ class StoreParts(forks.OfOneProcess):
         with ExitStack() as parts:
             for part in opened:
                 parts.callback(part.close)
+
+
+def open_project(
+    path: str | Path,
+    registry: str | FeatureRegistry | None,
+    online: str | OnlineStore | None,
+    offline: str | OfflineEngine | None,
+    clock: Clock,
+    observer: Observer,
+) -> StoreParts:
+    """The parts of a project, as its settings and these arguments say.
+
+    Args:
+        path: the project's folder, or its `headwater.toml`.
+        registry, online, offline, clock, observer: as of `StoreParts`.
+
+    Raises:
+        ConfigError, MissingExtra: as of `StoreParts`; also a folder that does not exist.
+    """
+    settings = load_settings(
+        path,
+        registry_url=registry if isinstance(registry, str) else None,
+        online_url=online if isinstance(online, str) else None,
+        offline_engine=offline if isinstance(offline, str) else None,
+    )
+    # an earlier release left it readable by others
+    narrow_all(settings.folder / STATE)
+    return StoreParts(settings, registry, online, offline, clock, observer, settings.folder / settings.offline_log)
 
 
 def open_online(settings: Settings, clock: Clock) -> OnlineStore:

@@ -9,11 +9,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from headwater.clock import MIN_MICROS, duration_micros, format_duration, from_micros
+from headwater.clock import MIN_MICROS, duration_micros, format_duration, from_micros, to_micros
 from headwater.compute.context import StoreContext
 from headwater.compute.incomplete_rows import incomplete_rows
 from headwater.compute.queue.records import Records, TimeToFresh
 from headwater.compute.writing.erase_entity import PendingPurges, pending_purges
+from headwater.config import Settings
 from headwater.errors import LogMismatch, StoreError
 from headwater.html_tables import html_table
 from headwater.online.fetching.fetcher import ReadCounts
@@ -25,6 +26,8 @@ from headwater.planning.pointers import way_out
 from headwater.planning.snapshot import AnyRecord, Kind, RegistrySnapshot, ViewRecord, ViewVersion
 from headwater.planning.watermark import Watermark
 from headwater.registry.failures import Failure
+from headwater.state_files import STATE, exposed
+from headwater.urls import without_password
 
 _NO_READS = ReadCounts()
 LOOKED_AT = 10_000
@@ -230,6 +233,23 @@ def status(
         (*unreachable, *failed),
         tuple(_on_demand(snapshot)),
     )
+
+
+def of_project(context: StoreContext, settings: Settings, now: datetime | str | None, reads: ReadCounts) -> StoreStatus:
+    """How the store of a project stands.
+
+    Args:
+        context: the store's parts and settings.
+        settings: the project's.
+        now: an instant; None: the time now.
+        reads: as of `status`.
+
+    Raises:
+        UsageError: `now` is not an instant.
+    """
+    at = to_micros(context.clock() if now is None else now)
+    registry = {"url": without_password(settings.registry_url)}
+    return status(context, at, registry, exposed(settings.folder / STATE), reads)
 
 
 def _on_demand(snapshot: RegistrySnapshot) -> list[OnDemandStatus]:

@@ -107,7 +107,12 @@ def date_key_problem(key: str, column: str) -> str:
 
 def named_in(schema: pa.Schema, name: str) -> str | None:
     """The first file that names a column so (`NAMED_IN`); None where that is not known."""
-    found = (schema.field(name).metadata or {}).get(NAMED_IN)
+    return noted(schema, name, NAMED_IN)
+
+
+def noted(schema: pa.Schema, name: str, what: bytes) -> str | None:
+    """What the metadata of a column says under a key; None: nothing."""
+    found = (schema.field(name).metadata or {}).get(what)
     return None if found is None else found.decode()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from sqlglot import exp
 
 from headwater.definitions.query_scopes import Fault, Scope, Tree, argument, is_query, own_nodes, parts
-from headwater.definitions.query_windows import function_name, function_of, over_of
+from headwater.definitions.query_windows import function_name, function_of, is_windowed, over_of
 
 _NOW = """now today current_date current_time current_timestamp current_datetime get_current_time get_current_timestamp
 transaction_timestamp statement_timestamp clock_timestamp localtime localtimestamp current_localtime
@@ -97,7 +97,7 @@ def _aggregates(trees: Iterable[Tree]) -> Iterator[Fault]:
     for part in trees:
         for node in own_nodes(part):
             name = function_name(node) if isinstance(node, exp.Func) else ""
-            if name not in _ORDERED or _is_windowed(node) or _is_ordered(node):
+            if name not in _ORDERED or is_windowed(node) or _is_ordered(node):
                 continue
             shown = "string_agg" if name in ("group_concat", "listagg") else name
             values = [_text(value) for value in _values(node)[:1]]
@@ -299,13 +299,6 @@ def _key(text: str) -> str:
     for end in (" nulls first", " nulls last", " desc", " asc"):
         text = text.removesuffix(end)
     return text
-
-
-def _is_windowed(node: Tree) -> bool:
-    parent = node.parent
-    while isinstance(parent, (exp.IgnoreNulls, exp.RespectNulls, exp.Filter)):
-        parent = parent.parent
-    return isinstance(parent, exp.Window)
 
 
 def _text(node: Tree) -> str:

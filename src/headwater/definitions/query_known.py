@@ -19,7 +19,7 @@ from headwater.definitions.query_scopes import (
     own_nodes,
     parts,
 )
-from headwater.definitions.query_windows import Over, need_of, over_of
+from headwater.definitions.query_windows import Over, is_windowed, need_of, over_of
 
 _BY_TEXT = ("query", "query_table")
 _NO_PIVOT = "PIVOT and UNPIVOT of rows with a created time are not supported: use GROUP BY, or a join"
@@ -267,7 +267,7 @@ class _Columns:
         if argument(self._select, "group") is not None or argument(self._select, "having") is not None:
             return True
         nodes = (node for part in parts(self._select) for node in own_nodes(part))
-        return any(isinstance(node, exp.AggFunc) and not _is_windowed(node) for node in nodes)
+        return any(isinstance(node, exp.AggFunc) and not is_windowed(node) for node in nodes)
 
     @cached_property
     def _keys(self) -> frozenset[str]:
@@ -328,13 +328,6 @@ def _named(select: exp.Select) -> Iterator[tuple[str, Tree]]:
     for item in select.expressions:
         if item.alias_or_name not in ("", "*"):
             yield item.alias_or_name.lower(), item
-
-
-def _is_windowed(node: Tree) -> bool:
-    parent = node.parent
-    while isinstance(parent, (exp.IgnoreNulls, exp.RespectNulls, exp.Filter)):
-        parent = parent.parent
-    return isinstance(parent, exp.Window)
 
 
 def _is_forward(node: Tree) -> bool:

@@ -111,3 +111,11 @@ def _named(window: exp.Window, select: exp.Select) -> Tree | None:
 
 def _text(node: Tree) -> str:
     return node.sql(dialect="duckdb", comments=False).lower()
+
+
+def is_windowed(node: Tree) -> bool:
+    """Whether a function has an OVER clause."""
+    parent = node.parent
+    while isinstance(parent, (exp.IgnoreNulls, exp.RespectNulls, exp.Filter)):
+        parent = parent.parent
+    return isinstance(parent, exp.Window)

@@ -21,6 +21,7 @@ from headwater.definitions.names import (
     date_key_problem,
     is_text,
     named_in,
+    noted,
     of_those,
     repeated,
     same_but_case,
@@ -355,9 +356,9 @@ def _column(schema: pa.Schema, name: str, what: str) -> pa.DataType | str:
     if name not in schema.names:
         there = of_those(name, schema.names, "it")
         return f"{what}: the source has no column {name!r}{_index_hint(schema, name) or there}"
-    twice = (schema.field(name).metadata or {}).get(REPEATED_IN)
+    twice = noted(schema, name, REPEATED_IN)
     if twice is not None:
-        return f"{what}: {twice.decode()}: two columns are named {name!r}; rename one in the file"
+        return f"{what}: {twice}: two columns are named {name!r}; rename one in the file"
     return schema.field(name).type
 
 
@@ -373,14 +374,8 @@ def _index_hint(schema: pa.Schema, name: str) -> str:
     return "; it is the index of the pandas frame, a range that is not written: write frame.reset_index() instead"
 
 
-def _lacking(schema: pa.Schema, name: str) -> str | None:
-    """Which files of a source lack a column; None where none does."""
-    found = (schema.field(name).metadata or {}).get(LACKING)
-    return None if found is None else found.decode()
-
-
 def _check_every_file(schema: pa.Schema, name: str, what: str) -> Iterator[tuple[None, str]]:
-    lacking = _lacking(schema, name)
+    lacking = noted(schema, name, LACKING)
     if lacking is not None:
         yield (
             None,
@@ -465,7 +460,7 @@ def _check_features(view: FeatureView, read: Read) -> Iterator[tuple[str, str]]:
         elif dtype is not None and not isinstance(read.source, TEXT_SOURCES) and not castable(given, dtype):
             hint = _text_hint(given, name, repr(dtype), read.source) or declare_hint(given)
             yield value.feature, f"column {name!r} is {given}, {value.declared} {dtype}{hint}"
-        elif (files := _lacking(read.schema, name)) is not None:
+        elif (files := noted(read.schema, name, LACKING)) is not None:
             yield value.feature, Note(f"column {name!r} is missing in {files}: NULL in their rows")
 
 

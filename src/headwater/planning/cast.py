@@ -13,7 +13,7 @@ from headwater.clock import to_micros
 from headwater.deferred import deferred
 from headwater.errors import UsageError
 from headwater.planning.python_arrays import array_of_values, refuse_mixed
-from headwater.planning.value_checks import numpy_micros, row_list, shown, unreadable
+from headwater.planning.value_checks import numpy_micros, row_list, shown, unreadable, valid_mask
 from headwater.planning.value_rule import BITS, WHOLE, Misfit, cast_value
 from headwater.types import DType, Float32, Timestamp, castable, is_list
 from headwater.values import Value
@@ -220,13 +220,8 @@ def _plain_arrow(array: pa.Array, dtype: DType) -> Fitted:
 
 
 def _none(array: pa.Array, wanted: pa.DataType) -> Fitted:
-    bad = _valid(array)
+    bad = valid_mask(array)
     return Fitted(pa.nulls(len(array), wanted), bad if bad.any() else None)
-
-
-def _valid(array: pa.Array) -> NDArray[np.bool_]:
-    found: NDArray[np.bool_] = array.is_valid().to_numpy(zero_copy_only=False).astype(bool)
-    return found
 
 
 def _masked(array: pa.Array, bad: NDArray[np.bool_], wanted: pa.DataType) -> Fitted:
@@ -309,7 +304,7 @@ def _times(array: pa.Array, *, up: bool) -> Fitted:
         factor = _PER_UNIT[given.unit]
         bad = np.abs(values) > (2**63 - 1) // factor
         micros = np.where(bad, 0, values) * factor
-    found = pa.array(micros, mask=~_valid(array) | bad).cast(_MICROS)
+    found = pa.array(micros, mask=~valid_mask(array) | bad).cast(_MICROS)
     return Fitted(found, bad if bad.any() else None)
 
 
@@ -318,7 +313,7 @@ def _dates(array: pa.Array, wanted: pa.DataType) -> Fitted:
     if pa.types.is_date32(array.type):
         return Fitted(array)
     millis = array.view(pa.int64()).fill_null(0).to_numpy()
-    found = pa.array((millis // _MILLIS_A_DAY).astype(np.int32), mask=~_valid(array)).view(wanted)
+    found = pa.array((millis // _MILLIS_A_DAY).astype(np.int32), mask=~valid_mask(array)).view(wanted)
     bad = millis % _MILLIS_A_DAY != 0
     return Fitted(found, bad if bad.any() else None)
 
@@ -331,13 +326,13 @@ def _lists(array: pa.Array, dtype: DType) -> Fitted:
     inner = _arrow(plain(array.flatten()), dtype.element or Float32)
     wrong = np.zeros(len(inner.values), bool) if inner.bad is None else inner.bad.copy()
     if dtype.name == "embedding":
-        wrong |= ~_valid(inner.values)
+        wrong |= ~valid_mask(inner.values)
     parents = np.repeat(np.arange(len(array)), lengths)
     bad = np.zeros(len(array), bool)
     bad[parents[wrong]] = True
     if dtype.name == "embedding":
-        bad |= (lengths != dtype.dim) & _valid(array)
-    empty = ~_valid(array) | bad
+        bad |= (lengths != dtype.dim) & valid_mask(array)
+    empty = ~valid_mask(array) | bad
     values = inner.values.filter(pa.array(~empty[parents])) if bad.any() else inner.values
     offsets = np.concatenate([[0], np.cumsum(np.where(empty, 0, lengths))])
     mask = pa.array(empty) if empty.any() else None

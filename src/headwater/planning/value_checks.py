@@ -257,7 +257,7 @@ def _rows(array: pa.Array, leaf: Callable[[pa.DataType], bool], check: Callable[
         inside = _rows(array.dictionary, leaf, check)
         if inside is None:
             return None
-        return _some(inside[array.indices.fill_null(0).to_numpy()] & _valid(array))
+        return _some(inside[array.indices.fill_null(0).to_numpy()] & valid_mask(array))
     if pa.types.is_struct(kind):
         found = [bad for field in array.flatten() if (bad := _rows(field, leaf, check)) is not None]
         return _some(np.logical_or.reduce(found)) if found else None
@@ -285,7 +285,8 @@ def _some(bad: NDArray[np.bool_]) -> Rows:
     return bad if bad.any() else None
 
 
-def _valid(array: pa.Array) -> NDArray[np.bool_]:
+def valid_mask(array: pa.Array) -> NDArray[np.bool_]:
+    """Where values are not NULL."""
     valid: NDArray[np.bool_] = array.is_valid().to_numpy(zero_copy_only=False).astype(bool)
     return valid
 

@@ -14,7 +14,10 @@ except ImportError as missing:
     raise MissingExtra("headwater.testing needs pytest and hypothesis: pip install 'headwater[testing]'") from missing
 
 _T = TypeVar("_T")
-_SUITES = ("lives", "log", "offline", "online", "read", "refill", "own_tables", "registry", "shared", "shared_registry")
+_SUITES = (
+    *("lives", "log", "log_delete", "log_restore", "offline", "online", "read", "refill", "own_tables"),
+    *("registry", "shared", "shared_registry"),
+)
 pytest.register_assert_rewrite(*(f"headwater.testing.{name}_suite" for name in _SUITES))
 pytest.register_assert_rewrite(
     "headwater.testing.engine_probes", "headwater.testing.offline_checks", "headwater.testing.zones"

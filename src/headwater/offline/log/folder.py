@@ -370,14 +370,17 @@ class LogFolder:
 
 def span_of(table: pa.Table) -> tuple[int, int]:
     """The least and the greatest position of stamped rows: those of one write may be in batches that interleave."""
-    positions = table.column(POSITION).to_numpy()
-    return int(positions.min()), int(positions.max())
+    return _bounds(table, POSITION)
 
 
 def arrivals_of(table: pa.Table) -> tuple[int, int]:
     """The least and the greatest arrival of stamped rows, microseconds."""
-    arrivals = table.column(ARRIVAL).to_numpy()
-    return int(arrivals.min()), int(arrivals.max())
+    return _bounds(table, ARRIVAL)
+
+
+def _bounds(table: pa.Table, name: str) -> tuple[int, int]:
+    numbers = table.column(name).to_numpy()
+    return int(numbers.min()), int(numbers.max())
 
 
 def _check_columns(schema: pa.Schema) -> None:

@@ -14,8 +14,11 @@ from headwater.deferred import deferred
 
 if TYPE_CHECKING:
     import asyncio
+
+    from headwater import event_loops
 else:
     asyncio = deferred("asyncio")
+    event_loops = deferred("headwater.event_loops")
 
 Rows = list[bytes | None]
 Took: TypeAlias = Callable[[Rows | BaseException], None]
@@ -204,7 +207,7 @@ class AsyncCoalescer:
         if len(keys) > MOST_KEYS:
             return await self._get(keys)
         coming: asyncio.Future[Rows] = self._loop().create_future()
-        self.join(keys, partial(_settle, coming))
+        self.join(keys, partial(event_loops.settle, coming))
         return await coming
 
     def join(self, keys: Sequence[bytes], took: Took) -> None:
@@ -258,12 +261,3 @@ class AsyncCoalescer:
                 raise
         else:
             turn.give(rows)
-
-
-def _settle(coming: asyncio.Future[Rows], rows: Rows | BaseException) -> None:
-    if coming.done():
-        return
-    if isinstance(rows, BaseException):
-        coming.set_exception(rows)
-    else:
-        coming.set_result(rows)

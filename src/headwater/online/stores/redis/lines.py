@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from headwater.errors import needs_package
+from headwater.event_loops import settle
 
 with needs_package("hiredis", "redis"):
     import hiredis
@@ -51,15 +52,6 @@ class _Asked:
         took, self.took = self.took, None
         if took is not None:
             took(answer)
-
-
-def _settle(future: asyncio.Future[list[Any]], answer: list[Any] | Exception) -> None:
-    if future.done():
-        return
-    if isinstance(answer, Exception):
-        future.set_exception(answer)
-    else:
-        future.set_result(answer)
 
 
 class Line(asyncio.Protocol):
@@ -111,7 +103,7 @@ class Line(asyncio.Protocol):
             ConnectionError, TimeoutError: there is no answer.
         """
         future: asyncio.Future[list[Any]] = self._loop.create_future()
-        self.send(commands, partial(_settle, future), timeout)
+        self.send(commands, partial(settle, future), timeout)
         return await future
 
     def send(
