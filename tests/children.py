@@ -16,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from tests.forked import Forked
+
 SECONDS = 60.0
 
 
@@ -84,15 +86,22 @@ def problem_in_child(work: Callable[[], Any], seconds: float = SECONDS) -> str:
     return Child(work).problem(seconds)
 
 
-def run_program(text: str, folder: Path, *arguments: Any, seconds: float = 60.0) -> Sequence[str]:
+def run_program(text: str, folder: Path, *arguments: Any, seconds: float = 60.0, new: bool = False) -> Sequence[str]:
     """Run a Python program in a process of its own; the lines it prints.
+
+    Args:
+        text: the program.
+        folder: where it is written.
+        arguments: of the program.
+        seconds: how long it may take.
+        new: whether by a new interpreter, which has imported nothing.
 
     Raises:
         AssertionError: it fails, writes to stderr, or does not end in time.
     """
     program = folder / f"program{len(list(folder.glob('program*.py')))}.py"
     program.write_text(text)
-    began = subprocess.Popen(
+    began = (subprocess.Popen if new else Forked)(
         [sys.executable, str(program), *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

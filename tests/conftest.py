@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from headwater.testing import SCALE
+from headwater.testing import SCALE, rounds
 from tests.matrices import left_out
 from tests.spark_files import KIND, is_of_spark, spark_files
 
@@ -50,9 +50,9 @@ def pytest_configure() -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # as in `make test &`: tests of Ctrl-C, and the processes that they start, need it
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    # a loaded machine is no fault
-    settings.register_profile("without deadline", deadline=None)
-    settings.load_profile("without deadline")
+    # a loaded machine is no fault; of a property that does not say how many, 100 rounds are the usual
+    settings.register_profile("ours", deadline=None, max_examples=rounds(100) if SCALE == 1 else 100)
+    settings.load_profile("ours")
 
 
 def _make_files_in_memory() -> None:
@@ -91,9 +91,8 @@ def pytest_collection() -> Generator[None, object, object]:
 
 def pytest_collection_finish() -> None:
     # some seven thousand tests and all modules are there to the end: to look at them again and again costs a tenth
-    gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 20, 20)
+    gc.set_threshold(50_000, 20, 20)
 
 
 def pytest_unconfigure() -> None:

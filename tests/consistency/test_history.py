@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headwater.testing import rounds
 from tests.consistency.history import NOTHING, Event, violations
 
 
@@ -112,7 +113,7 @@ class Model:
         self.events.append(read(self.at, self.value(key, upto), level, session, key))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=rounds(60), deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 80))
 def test_a_store_that_keeps_the_table_is_never_blamed(seed: int, steps: int) -> None:
     model = Model(random.Random(seed))
@@ -121,7 +122,7 @@ def test_a_store_that_keeps_the_table_is_never_blamed(seed: int, steps: int) -> 
     assert violations(model.events) == []
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=rounds(60), deadline=None)
 @given(st.integers(0, 2**32))
 def test_a_strong_read_made_older_is_always_found(seed: int) -> None:
     model = Model(random.Random(seed))

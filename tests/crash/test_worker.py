@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import headwater as hw
 from headwater.compute.refreshing import worker as workers
 from headwater.online.stores.lmdb.store import LMDBOnlineStore
+from tests.forked import Forked
 from tests.processes import PROCESSES
 from tests.unit.compute.conftest import T0, Bench
 
@@ -141,7 +142,7 @@ def test_the_command_works_until_it_is_told_to_stop(tmp_path: Path) -> None:
         assert reader.read([1, 2]).statuses["score"] == [hw.Status.STALE] * 2
         script = "import sys; from headwater.cli import main; sys.exit(main(sys.argv[1:]))"
         command = [sys.executable, "-c", script, "worker", "--project", str(tmp_path)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        with Forked(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             until = time.monotonic() + 60
             while reader.read([1, 2]).statuses["score"] != [hw.Status.PRESENT] * 2 and time.monotonic() < until:
                 time.sleep(0.05)

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import headwater as hw
+from headwater.testing import SCALE
 
 SECONDS = float(os.environ.get("HEADWATER_FORK_SECONDS", "1"))
 """How long servers and pools are under load."""
@@ -75,12 +76,12 @@ class Work:
 
 
 def rest(took: float) -> float:
-    """Seconds to pause after work that took so many: a fork meets each thread at work about every second time.
+    """Seconds to pause after work that took so many: a fork meets each thread at work about every third time.
 
     Threads that never pause would keep the processor from what is tested. `fork_in_c` waits until a thread gives the
     interpreter away, and reads alone never do.
     """
-    return max(0.02, took)
+    return max(0.02, (2 if SCALE == 1 else 1) * took)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Many appliers and writers on several hosts: nothing lost, nothing out of order, the greatest row of each key stands.
 
-`HEADWATER_HOSTS` sets how many hosts (default 5), each with ten writers.
+`HEADWATER_HOSTS` sets how many hosts (default 5), each with three writers, in a longer search with ten.
 """
 
 import os
@@ -17,11 +17,13 @@ import pytest
 import headwater as hw
 from headwater.database.engine import open_engine
 from headwater.offline.log.log import OfflineLog
+from headwater.testing import SCALE
 from tests.hosts.conftest import USER, clicks
 from tests.hosts.working import KEYS, MOMENTS, T0, received, rows_of, work, write_until
 from tests.processes import PROCESSES
 
-HOSTS, WRITERS, BATCHES = int(os.environ.get("HEADWATER_HOSTS", "5")), 10, 3
+HOSTS, WRITERS, BATCHES = int(os.environ.get("HEADWATER_HOSTS", "5")), 3 if SCALE == 1 else 10, 3
+BATCHES_OF_KILLED = 5 if SCALE == 1 else 8
 
 
 def logged(log: OfflineLog) -> list[tuple[int, dict[str, Any]]]:
@@ -52,7 +54,7 @@ def check_state(host: hw.FeatureStore, rows: list[tuple[int, dict[str, Any]]]) -
     assert host.get_historical_features(spine, ["clicks:id"]).to_arrow()["id"].to_pylist() == expected
 
 
-def test_fifty_appliers_and_writers_lose_nothing(make_host, tmp_path, postgres_url):
+def test_many_appliers_and_writers_lose_nothing(make_host, tmp_path, postgres_url):
     folders = [make_host(f"host{n}") for n in range(HOSTS)]
     with hw.FeatureStore(folders[0]) as first:
         first.apply([USER, clicks()])
@@ -108,7 +110,7 @@ def watch(log: OfflineLog, begun: list[Any]) -> int:
         assert len(found) >= head, "a position was given, and its row is not there"
         seen = found
         looks += 1
-        time.sleep(0.05)
+        time.sleep(0.1)
     return looks
 
 
@@ -122,7 +124,9 @@ def test_a_host_that_is_killed_loses_nothing_acknowledged_and_the_next_run_makes
     begun = []
     for n, folder in enumerate(folders):
         telling, told = PROCESSES.Pipe(duplex=False)
-        process = PROCESSES.Process(target=write_until, args=(folder, n, 8, moment if n == 0 else None, told))
+        process = PROCESSES.Process(
+            target=write_until, args=(folder, n, BATCHES_OF_KILLED, moment if n == 0 else None, told)
+        )
         process.start()
         told.close()
         begun.append((process, telling))
@@ -137,7 +141,7 @@ def test_a_host_that_is_killed_loses_nothing_acknowledged_and_the_next_run_makes
     found = logged(log)
     numbers = [row["id"] for _, row in found]
     assert acknowledged <= set(numbers) and len(set(numbers)) == len(numbers)
-    written = [{row["id"] for row in rows_of(n, batch, 4)} for n in range(3) for batch in range(8)]
+    written = [{row["id"] for row in rows_of(n, batch, 4)} for n in range(3) for batch in range(BATCHES_OF_KILLED)]
     assert all(batch <= set(numbers) or not batch & set(numbers) for batch in written), "half of a write is there"
     with hw.FeatureStore(folders[1]) as other:
         other.materialize()

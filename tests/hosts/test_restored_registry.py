@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from headwater.testing import RANDOM, rounds
+from tests.forked import Forked
 
 PROGRAM = """
 import json, shutil, sys, warnings
@@ -86,7 +87,7 @@ class Process:
     """A process with a store of the project."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
+        self._process = Forked(
             [sys.executable, "-c", PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 

@@ -30,6 +30,7 @@ from headwater.serving.supervisor import listen
 from headwater.serving.worker import READY
 from headwater.wire import names
 from tests.children import Child
+from tests.forked import run_forked
 from tests.servers.certificates import self_signed
 from tests.servers.headwater_server import COMMAND, HeadwaterServer
 from tests.servers.waiting import wait_until
@@ -180,7 +181,7 @@ def test_a_store_that_is_moved_away_is_an_error_until_it_is_back(project: Path, 
     assert server("GET", "/readyz")[0] == 200
     shutil.rmtree(online)
     assert server("POST", "/v1/features:read", READ)[0] == 503
-    subprocess.run([COMMAND, "materialize", "--project", str(project)], check=True, capture_output=True)
+    run_forked([COMMAND, "materialize", "--project", project], check=True)
     assert server("POST", "/v1/features:read", READ)[1]["columns"]["n"] == [10, 20]
 
 
@@ -223,7 +224,7 @@ def test_what_is_applied_promoted_and_rolled_back_is_followed(project: Path, ser
 
 def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     line = [COMMAND, "serve", "--project", str(folder), *options]
-    return subprocess.run(line, capture_output=True, text=True, timeout=60)
+    return run_forked(line, timeout=60)
 
 
 def counted(server: HeadwaterServer) -> float:

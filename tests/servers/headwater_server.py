@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.forked import Forked
 from tests.servers.closing import Closing
 from tests.servers.keeper import keep
 from tests.servers.ports import free_port
@@ -40,7 +41,7 @@ class HeadwaterServer(Closing):
         self.log = project / f"server-{self.port}.log"
         line = [COMMAND, "serve", "--project", str(project), "--port", str(self.port)]
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
+            self.process = Forked(
                 [*line, "--workers", str(workers), *options], stdout=log, stderr=log, start_new_session=True
             )
             keep(self.process)

@@ -1,5 +1,6 @@
 """moto's DynamoDB as a program: prints its port, then serves; takes orders to fail, as the real one does under load.
 
+Requests go straight to moto's handler of them: its own server takes a fifth of the time to find it.
 One request at a time: moto looks at an item's condition and then writes, with nothing to keep two threads apart.
 `POST /faults` with `{"operation": "UpdateItem", "kind": "throttle", "times": 3}` makes the next three of them fail.
 """
@@ -13,7 +14,8 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.core.request import Request
+from moto.dynamodb.responses import DynamoHandler
 
 _PREFIX = "com.amazonaws.dynamodb.v20120810#"
 _ERRORS = {
@@ -21,6 +23,21 @@ _ERRORS = {
     "denied": ("400 Bad Request", "AccessDeniedException", "User: somebody is not authorized to perform this"),
     "internal": ("500 Internal Server Error", "InternalServerError", "try again"),
 }
+
+
+class Received(Request):
+    """A request as moto's own server hands it on."""
+
+    from_wsgi_server = True
+
+
+def handled(environ: dict[str, Any], start: Any) -> list[bytes]:
+    """moto's answer to a request."""
+    request = Received(environ)
+    status, headers, body = DynamoHandler.dispatch(request, request.raw_url, dict(request.headers))
+    data = body if isinstance(body, bytes) else body.encode()
+    start(str(status), [("Content-Type", "application/x-amz-json-1.0"), *headers.items()])
+    return [data]
 
 
 class Faulty:
@@ -90,6 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+    wbufsize = -1  # head and body in one piece
     app: Faulty
 
     def do_POST(self) -> None:
@@ -113,7 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
         status, headers = told
         self.send_response(int(status.split()[0]))
         for name, value in headers:
-            if name.lower() != "content-length":
+            if name.lower() not in ("content-length", "status"):
                 self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -128,9 +146,10 @@ class _Server(ThreadingHTTPServer):
 
 
 if __name__ == "__main__":
-    _Handler.app = Faulty(DomainDispatcherApplication(create_backend_app))
+    _Handler.app = Faulty(handled)
     server = _Server(("127.0.0.1", 0), _Handler)
     # moto's modules stay: the collector need not look at them with every hundredth request
     gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
     print(server.server_port, flush=True)
     server.serve_forever()

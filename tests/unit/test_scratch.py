@@ -15,6 +15,7 @@ from headwater.errors import Unavailable
 from headwater.offline.engines.duckdb.engine import DuckDBEngine
 from headwater.scratch import TempFolder, remove_abandoned, whole_file, whole_folder
 from tests.children import Child, fork_in_c, problem_in_child
+from tests.forked import Forked
 
 KEPT = """
 import os, sys, time
@@ -39,7 +40,7 @@ with whole_file(Path(sys.argv[1]) / "out.parquet") as path:
 
 def started(folder: Path, *more: str) -> subprocess.Popen[str]:
     """A process that has a temporary folder and an unfinished file."""
-    process = subprocess.Popen(
+    process = Forked(
         [sys.executable, "-c", KEPT, str(folder), *more], stdout=subprocess.PIPE, text=True, start_new_session=True
     )
     assert process.stdout is not None and process.stdout.readline() == "ready\n"

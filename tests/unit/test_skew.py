@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 
 from headwater.skew import consistency, consistency_column, skew
-from headwater.testing import SCALE
+from headwater.testing import rounds
 from headwater.types import FeatureKind
 
 NUMBERS = st.none() | st.floats() | st.sampled_from([0.0, -0.0, 1.0, -1.0, 1e308, -1e308, 5e-324])
@@ -89,7 +89,7 @@ def test_embeddings(a: Any, b: Any, expected: float) -> None:
 
 
 @pytest.mark.parametrize("kind", list(FeatureKind))
-@settings(max_examples=40 * SCALE, deadline=None)
+@settings(max_examples=rounds(40), deadline=None)
 @given(data=st.data())
 def test_a_column_is_its_values_one_by_one(kind: FeatureKind, data: st.DataObject) -> None:
     pairs = data.draw(PAIRS[kind])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ import pytest
 import headwater as hw
 from headwater.errors import RegistryConflict, StoreReadOnly, Unavailable, UsageError
 from headwater.registry.registry import FeatureRegistry
+from tests.forked import run_forked
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 ROWS = [{"user": 7, "at": NOON, "x": 1.0}]
@@ -140,7 +140,7 @@ def test_a_read_only_checkout_can_plan(applied: bool) -> None:
             (folder / "features.py").write_text(DEFINITIONS.replace('"x", hw.Float64)', '"y", hw.Float64)'))
         for path in [*folder.rglob("*"), folder]:
             path.chmod(0o555 if path.is_dir() else 0o444)
-        said = subprocess.run([sys.executable, "-c", READ_ONLY, name, str(applied)], capture_output=True, text=True)
+        said = run_forked([sys.executable, "-c", READ_ONLY, name, applied])
         for path in [folder, *folder.rglob("*")]:
             path.chmod(0o755)
         assert applied or not (folder / ".headwater").exists()

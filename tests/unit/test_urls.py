@@ -18,6 +18,7 @@ import headwater as hw
 from headwater.config import load_settings
 from headwater.errors import ConfigError, HeadwaterError
 from headwater.online.stores.redis.url import parse_url
+from headwater.testing import rounds
 from headwater.urls import is_clear, scheme_of, shown_location, without_password
 
 WORDS = st.text("qxzjkvQXZJKV", min_size=6, max_size=9)
@@ -108,19 +109,19 @@ def check(shape: str, password: str, said: str) -> None:
         assert part.lower() not in said.lower(), (shape, password, said)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=rounds(60), deadline=None)
 @given(st.sampled_from(ONLINE), PASSWORDS)
 def test_no_password_of_an_online_store_is_shown(shape: str, password: str) -> None:
     check(shape, password, everything_said(online=shape.replace("{}", password)))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=rounds(40), deadline=None)
 @given(st.sampled_from(REGISTRY), PASSWORDS)
 def test_no_password_of_a_registry_is_shown(shape: str, password: str) -> None:
     check(shape, password, everything_said(registry=shape.replace("{}", password)))
 
 
-@settings(max_examples=300)
+@settings(max_examples=rounds(300))
 @given(st.sampled_from([*ONLINE, *REGISTRY, *LOCATIONS]), PASSWORDS)
 def test_no_password_of_a_url_is_shown(shape: str, password: str) -> None:
     url = shape.replace("{}", password)

@@ -26,15 +26,15 @@ pytest.register_assert_rewrite(
 SCALE = int(os.environ.get("HEADWATER_TEST_SCALE", "1"))
 """How many times the usual number of random cases the suites try; set by the environment for a longer search."""
 
-PART = int(os.environ.get("HEADWATER_TEST_PART", "3"))
-"""One in how many of the slow cases is tried in a run for every change."""
+PART = int(os.environ.get("HEADWATER_TEST_PART", "4"))
+"""One in how many of the cases is tried in a run for every change."""
 
 
 def rounds(usual: int, *, simplest: bool = True) -> int:
-    """How many random cases of a property whose cases are slow, such as those that open a store or ask an engine.
+    """How many random cases of a property are tried.
 
-    A run for every change tries a third of them (`PART`), and each run others; a longer search (`SCALE`) tries all, so
-    many times over. A property in memory alone takes `usual * SCALE`.
+    A run for every change tries a quarter of them (`PART`), and each run others; a longer search (`SCALE`) tries all,
+    so many times over.
 
     Args:
         usual: the number of cases that shows the faults that the property is for, as a rule.

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 import headwater as hw
 from headwater.advisor.requirements import CRITERIA
 from headwater.errors import ConfigError, UsageError
+from headwater.testing import rounds
 from tests.unit.advisor.strategies import asked, profiles
 
 COMPARATOR = hw.FeatureStoreArchitectureComparator()
@@ -97,7 +98,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path):
         hw.FeatureStoreArchitectureComparator(tmp_path / "none.toml")
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=rounds(50), deadline=None)
 @given(asked(), profiles())
 def test_whatever_is_asked_and_claimed_there_is_an_answer(requirements: dict[str, object], table: dict[str, object]):
     comparison = hw.FeatureStoreArchitectureComparator({"ours": table}).compare_architectures(requirements, draws=20)

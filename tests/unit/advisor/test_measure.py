@@ -5,7 +5,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -33,6 +32,7 @@ from headwater.compute.settings import RefreshSettings
 from headwater.errors import FeatureNotFound, FeatureViewNotFound, FormatError, StoreError, Unavailable, UsageError
 from headwater.online.base import OnlineStore
 from headwater.online.stores.memory.store import MemoryOnlineStore
+from tests.forked import run_forked
 from tests.servers.ports import free_port
 from tests.servers.redis import RedisServer
 from tests.servers.waiting import at_most, wait_until
@@ -275,7 +275,7 @@ def test_a_folder_that_nobody_may_write_is_measured() -> None:
         store_of(folder, USER, view("v", source=hw.CSVSource("rows.csv", event_time="at"))).close()
         for path in [*folder.rglob("*"), folder]:
             path.chmod(0o555 if path.is_dir() else 0o444)
-        said = subprocess.run([sys.executable, "-c", READ_ONLY, name], capture_output=True, text=True)
+        said = run_forked([sys.executable, "-c", READ_ONLY, name])
         for path in [folder, *folder.rglob("*")]:
             path.chmod(0o755)
     assert said.returncode == 0, said.stderr

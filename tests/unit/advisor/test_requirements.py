@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from headwater.advisor.requirements import CRITERIA, DEFAULT_WEIGHTS, Requirements
 from headwater.errors import ConfigError, UsageError
+from headwater.testing import rounds
 
 
 def test_nothing_is_required():
@@ -100,7 +101,7 @@ def test_one_weight_takes_all():
     assert sum(weights.values()) == 1
 
 
-@settings(max_examples=50)
+@settings(max_examples=rounds(50))
 @given(st.dictionaries(st.sampled_from(CRITERIA), st.floats(0, 1e308), min_size=1).filter(lambda w: any(w.values())))
 def test_weights_add_up_to_one_in_their_proportions(given_weights: dict[str, float]):
     weights = Requirements(decision_weights=given_weights).weights

@@ -12,6 +12,7 @@ from headwater.advisor.profiles import CAPABILITIES, LEVELS, Profile, load
 from headwater.advisor.requirements import Requirements
 from headwater.advisor.result import ArchitectureScore, Span
 from headwater.advisor.scoring import grade
+from headwater.testing import rounds
 from tests.unit.advisor.strategies import FIGURES, LIMIT, asked, profiles
 
 PACKAGE = load()
@@ -142,7 +143,7 @@ def scored(requirements: Mapping[str, Any], table: Mapping[str, Any]) -> Archite
     return score(Requirements.of(requirements), load({"ours": table})["ours"])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=rounds(50), deadline=None)
 @given(asked(), profiles())
 def test_scores_stay_between_zero_and_one_and_in_order(requirements: dict[str, Any], table: dict[str, Any]):
     found = scored(requirements, table)
@@ -150,7 +151,7 @@ def test_scores_stay_between_zero_and_one_and_in_order(requirements: dict[str, A
     assert found.high <= 1
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=rounds(50), deadline=None)
 @given(asked(), profiles(), st.sampled_from(sorted(FIGURES)), st.floats(0.1, 1), st.floats(0.1, 1))
 def test_a_better_figure_never_lowers_a_score(
     requirements: dict[str, Any], table: dict[str, Any], limit: str, by: float, also: float
@@ -174,13 +175,13 @@ BETTER = {
 }
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=rounds(50), deadline=None)
 @given(asked(), profiles(), st.sampled_from(sorted(BETTER)))
 def test_a_better_level_never_lowers_a_score(requirements: dict[str, Any], table: dict[str, Any], level: str):
     _no_lower(scored(requirements, table), scored(requirements, {**table, level: BETTER[level]}))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=rounds(50), deadline=None)
 @given(asked(), profiles(), st.sampled_from(CAPABILITIES))
 def test_one_more_capability_never_lowers_a_score(requirements: dict[str, Any], table: dict[str, Any], more: str):
     richer = {
@@ -193,7 +194,7 @@ def test_one_more_capability_never_lowers_a_score(requirements: dict[str, Any], 
     assert scoring.GROUPS[after.qualified] <= scoring.GROUPS[before.qualified]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=rounds(50), deadline=None)
 @given(asked(), profiles(), st.sampled_from([*FIGURES, "team_size"]), LIMIT, st.floats(0.01, 1))
 def test_a_stricter_limit_never_raises_a_score(
     requirements: dict[str, Any], table: dict[str, Any], limit: str, value: float, by: float
@@ -206,7 +207,7 @@ def test_a_stricter_limit_never_raises_a_score(
     _no_lower(before, without)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=rounds(50), deadline=None)
 @given(asked(), profiles(), st.sampled_from(CAPABILITIES))
 def test_one_more_need_never_raises_a_score(requirements: dict[str, Any], table: dict[str, Any], need: str):
     before = scored(requirements, table)
@@ -215,7 +216,7 @@ def test_one_more_need_never_raises_a_score(requirements: dict[str, Any], table:
     assert scoring.GROUPS[after.qualified] >= scoring.GROUPS[before.qualified]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=rounds(50), deadline=None)
 @given(asked(), profiles())
 def test_what_is_unknown_never_counts_as_met(requirements: dict[str, Any], table: dict[str, Any]):
     unknown = set(table["unknown_capabilities"]) & set(requirements.get("needs", ()))

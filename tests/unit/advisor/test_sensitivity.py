@@ -13,6 +13,7 @@ from headwater.advisor.requirements import CRITERIA, Requirements
 from headwater.advisor.result import ArchitectureComparison
 from headwater.advisor.scoring import TIE, grade
 from headwater.advisor.sensitivity import grades
+from headwater.testing import rounds
 from tests.unit.advisor.strategies import asked
 
 COMPARATOR = FeatureStoreArchitectureComparator()
@@ -55,7 +56,7 @@ def leads(comparison: ArchitectureComparison, weights: Mapping[str, float]) -> s
     return {name for name, total in found.items() if total >= max(found.values()) - TIE}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=rounds(50), deadline=None)
 @given(asked())
 def test_the_leader_changes_just_beyond_the_weight_and_not_before_it(requirements: dict[str, Any]):
     comparison = compare(requirements, draws=1)
@@ -124,7 +125,7 @@ def test_draws_of_a_system_do_not_depend_on_who_else_is_compared():
     assert pair["feast"] == more["feast"]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=rounds(25), deadline=None)
 @given(asked())
 def test_removing_a_loser_never_changes_the_winner(requirements: dict[str, Any]):
     whole = compare(requirements, draws=1)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from headwater.cli import draw
 from headwater.cli.piped import text_of
 from headwater.cli.sheet import Drawable, Fields, Line, Lines, Sheet
-from headwater.testing import SCALE
+from headwater.testing import rounds
 
 WORD = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=12)
 ODD = WORD | st.sampled_from(["a\tb", "two\nlines", "\x1b[31m", "\0", "[red]x[/red]", ":smile:", "", " x "])
@@ -51,7 +51,7 @@ def ends_cut(text: str) -> list[str]:
     return [line.rstrip() for line in text.splitlines()]
 
 
-@settings(max_examples=200 * SCALE, deadline=None)
+@settings(max_examples=rounds(200), deadline=None)
 @given(st.lists(DRAWABLE, max_size=4))
 def test_the_text_is_that_of_rich(drawables: list[Drawable]) -> None:
     by_rich = io.StringIO()

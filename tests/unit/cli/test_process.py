@@ -7,13 +7,13 @@ import sys
 import time
 from pathlib import Path
 
+from tests.forked import run_forked
+
 HEADWATER = str(Path(sys.executable).parent / "headwater")
 
 
 def run(*arguments, cwd=None, code=0, **environ):
-    done = subprocess.run(
-        [HEADWATER, *arguments], cwd=cwd, capture_output=True, text=True, timeout=120, env=os.environ | environ
-    )
+    done = run_forked([HEADWATER, *arguments], cwd=cwd, timeout=120, env=os.environ | environ)
     assert done.returncode == code, done.stdout + done.stderr
     return done
 
@@ -29,7 +29,7 @@ def test_help_loads_nothing_that_takes_long():
 
 
 def test_the_sample_project_works_from_end_to_end(tmp_path):
-    run("init", "flights", cwd=tmp_path)
+    subprocess.run([HEADWATER, "init", "flights"], cwd=tmp_path, check=True, capture_output=True, timeout=120)
     project = tmp_path / "flights"
     assert "applied" in run("apply", cwd=project).stdout
     assert "6" in run("materialize", cwd=project).stdout

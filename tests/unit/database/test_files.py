@@ -25,6 +25,7 @@ from headwater.database.transactions import reading, writing
 from headwater.errors import HeadwaterError, StoreError, StoreReadOnly, Unavailable
 from headwater.testing import SCALE
 from tests.children import problem_in_child
+from tests.forked import Forked
 
 OTHER = """
 import gc, json, os, shutil, sys
@@ -104,9 +105,7 @@ class Other:
     """
 
     def __init__(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", OTHER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        self.process = Forked([sys.executable, "-c", OTHER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def send(self, *words: Any) -> None:
         assert self.process.stdin is not None

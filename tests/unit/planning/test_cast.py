@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import headwater as hw
 from headwater.planning.cast import fit, fit_time
 from headwater.planning.value_rule import Misfit, cast_value
+from headwater.testing import rounds
 from headwater.types import DType
 
 UTC = dt.UTC
@@ -121,7 +122,7 @@ def test_a_time_beyond_microseconds_is_named() -> None:
     assert far.bad is not None and far.bad.tolist() == [True, False]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=rounds(60), deadline=None)
 @given(
     st.lists(
         st.one_of(st.none(), st.integers(-(2**70), 2**70), st.floats(), st.text(max_size=2), st.booleans()), max_size=6

@@ -31,7 +31,7 @@ from headwater.planning.service_reads import selections_read
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.planning.stages import Action, Kind
 from headwater.planning.watermark import Watermark
-from headwater.testing import SCALE
+from headwater.testing import rounds
 from headwater.types import Float32, Float64, Int64, String
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
@@ -580,7 +580,7 @@ class TestServices:
         registry.apply(view("a", "c"), service(view("a", "c")))
         assert registry.pins("model", registry.active("model")[-1]) == ["weather@2.0.0:a", "weather@2.0.0:c"]
 
-    @settings(max_examples=40 * SCALE, deadline=None)
+    @settings(max_examples=rounds(40), deadline=None)
     @given(
         st.permutations(range(len(ITEMS))),
         st.integers(1, len(ITEMS)),

@@ -25,7 +25,7 @@ from headwater.definitions.source_checks import _RESERVED
 from headwater.errors import nearest
 from headwater.planning.text_hints import text_hint
 from headwater.planning.text_values import value_of_text
-from headwater.testing import SCALE
+from headwater.testing import rounds
 
 FORMATS = [
     f"{day}{tail}"
@@ -54,7 +54,7 @@ def options_in(hint: str) -> list[CSVFormat]:
     return [CSVFormat(**{n: eval(v)}) for n, v in re.findall(r"(\w+)=('[^']*'|\"[^\"]*\")", hint)]
 
 
-@settings(max_examples=30 * SCALE, deadline=None)
+@settings(max_examples=rounds(30), deadline=None)
 @given(
     st.datetimes(datetime(1970, 1, 1), datetime(2068, 1, 1), timezones=st.just(UTC)),
     st.sampled_from(FORMATS),

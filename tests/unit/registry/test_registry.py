@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import random
 import sqlite3
-import subprocess
 import sys
 import tempfile
 import time
@@ -35,6 +34,7 @@ from headwater.registry import migrations, tables
 from headwater.registry.migrations import MIGRATIONS
 from headwater.registry.registry import FeatureRegistry, open_registry
 from headwater.types import Float64, String
+from tests.forked import run_forked
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
 AIRPORT = Entity("airport", {"airport": String}, description="a place", tags={"a": "b"})
@@ -224,7 +224,7 @@ def test_a_folder_that_takes_no_writes_can_be_read(beside_a_writer: bool) -> Non
             registry.close()
         for path in [*Path(folder).iterdir(), Path(folder)]:
             path.chmod(0o555 if path.is_dir() else 0o444)
-        said = subprocess.run([sys.executable, "-c", READ_ONLY, folder], capture_output=True, text=True)
+        said = run_forked([sys.executable, "-c", READ_ONLY, folder])
         registry.close()
         Path(folder).chmod(0o755)
     assert said.returncode == 0, said.stderr

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headwater.testing import rounds
 from headwater.wire.arrow_streams import StreamRefused, read_stream, to_stream
 
 TABLE = pa.table({"user": [1, 2, 3], "tags": [[1, 2], None, [3]], "name": ["x", "ä", None]}).replace_schema_metadata(
@@ -53,7 +54,7 @@ def test_a_stream_that_is_cut_anywhere_is_refused() -> None:
         assert refusal(data[:end]), end
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=rounds(300), deadline=None)
 @given(changes=st.lists(st.tuples(st.integers(0, 10**9), st.integers(0, 255)), min_size=1, max_size=6))
 def test_a_damaged_stream_is_refused_or_read(changes: list[tuple[int, int]]) -> None:
     data = bytearray(stream(TABLE))

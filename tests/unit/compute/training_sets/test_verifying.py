@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import headwater as hw
 from headwater.compute.reading.historical import historical
 from headwater.compute.training_sets.comparing import close, different
-from headwater.testing import SCALE, rounds
+from headwater.testing import rounds
 from headwater.types import is_list
 from tests.training_sets import (
     FEATURES,
@@ -112,7 +112,7 @@ VALUES = st.none() | st.sampled_from([0.0, -0.0, 1.5, math.nan, math.inf, -math.
 COLUMN = st.lists(st.tuples(VALUES, VALUES), max_size=8)
 
 
-@settings(max_examples=40 * SCALE, deadline=None)
+@settings(max_examples=rounds(40), deadline=None)
 @given(
     COLUMN,
     st.sampled_from([pa.float64(), pa.float32(), pa.list_(pa.float64()), pa.string(), pa.list_(pa.float32(), 1)]),

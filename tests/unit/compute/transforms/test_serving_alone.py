@@ -60,7 +60,7 @@ def test_a_process_that_only_serves_needs_no_files_of_the_project(project):
         print(reader.read([1], request={{"k": 3}}).to_dict())
     print([name for name in ("duckdb", "sqlglot", "sqlalchemy") if name in sys.modules])
     """
-    assert list(run_program(textwrap.dedent(text), project)) == ["{'id': [1], 'x': [2.5], 'y': [6.0]}", "[]"]
+    assert list(run_program(textwrap.dedent(text), project, new=True)) == ["{'id': [1], 'x': [2.5], 'y': [6.0]}", "[]"]
 
 
 def test_two_versions_are_run_side_by_side(project):

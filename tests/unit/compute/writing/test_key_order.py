@@ -17,7 +17,7 @@ from headwater.compute.reading.historical import historical
 from headwater.compute.refreshing.refresh import active_view, recompute
 from headwater.offline.log.tombstones import Digests, tombstone_under
 from headwater.online.rows.encoder import RowEncoder
-from headwater.testing import SCALE
+from headwater.testing import rounds
 from tests.unit.compute.conftest import T0, Bench
 
 ORDERS = [("origin", "dest"), ("dest", "origin")]
@@ -146,7 +146,7 @@ def test_a_refresh_beside_a_pending_purge_looks_at_its_own_keys_alone(
 VALUES = st.one_of(st.integers(-3, 3), st.text(max_size=2), st.booleans())
 
 
-@settings(max_examples=20 * SCALE, deadline=None)
+@settings(max_examples=rounds(20), deadline=None)
 @given(st.dictionaries(st.sampled_from("abcd"), VALUES, min_size=1), st.dictionaries(st.sampled_from("abcd"), VALUES))
 def test_a_keys_digest_is_the_same_in_every_order_and_no_other_keys(
     left: dict[str, Any], right: dict[str, Any]

@@ -19,7 +19,7 @@ from headwater.offline.index import pieces, sorting, writing
 from headwater.offline.index.file import COUNTS, NEVER, IndexDamaged, IndexReader
 from headwater.offline.index.sorting import Unsorted, Unsuitable
 from headwater.offline.index.writing import IndexWriter
-from headwater.testing import SCALE
+from headwater.testing import rounds
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def last_event(given: list[Row], key: int, t: int) -> int:
 @pytest.mark.parametrize(
     ("part", "held", "at_once"), [(150_000, 10**6, 10**6), (10, 0, 10**6), (10, 200, 6), (30, 700, 7)]
 )
-@settings(max_examples=40 * SCALE, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=rounds(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), size=st.integers(1, 20), text=st.booleans(), as_known=st.booleans())
 def test_the_last_row_known_of_each_key(
     monkeypatch: pytest.MonkeyPatch,

@@ -20,6 +20,7 @@ from headwater.offline.index.folder import IndexRules, KeptIndexes, kept_in, rem
 from headwater.offline.index.sorting import Unsorted, Unsuitable
 from headwater.scratch import locked_folder
 from headwater.testing import SCALE
+from tests.forked import Forked
 
 MAKE = """
 import sys
@@ -130,7 +131,7 @@ def test_processes_that_make_some_at_once_keep_the_limit_together(tmp_path: Path
     size = int(taken(tmp_path) * 1.7)
     line = [sys.executable, "-c", MAKE, str(tmp_path)]
     processes = [
-        subprocess.Popen([*line, name, str(size)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        Forked([*line, name, str(size)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for name in ("a", "b")
     ]
     for process in processes:

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from headwater.offline.index import pieces
 from headwater.offline.index.pieces import Pieces
-from headwater.testing import SCALE
+from headwater.testing import rounds
 
-SOME = settings(max_examples=60 * SCALE, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SOME = settings(max_examples=rounds(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 NEAR = st.integers(-5, 5)
 NUMBER = st.one_of(
     NEAR,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from headwater.errors import UsageError
 from headwater.offline.training_sets.splits import by_hash, by_time, check_sizes, key_places
-from headwater.testing import SCALE
+from headwater.testing import rounds
 
 SIZES = st.tuples(st.floats(0, 0.5), st.floats(0, 0.49))
 
@@ -17,7 +17,7 @@ def one_part_each(parts, rows):
     return (sum(mask.astype(int) for mask in parts.values()) == 1).all() and all(len(m) == rows for m in parts.values())
 
 
-@settings(max_examples=30 * SCALE, deadline=None)
+@settings(max_examples=rounds(30), deadline=None)
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=30), SIZES)
 def test_by_time_the_newest_are_tested_and_no_instant_is_divided(instants, sizes):
     given_ = np.array(instants, np.int64)
@@ -36,7 +36,7 @@ def test_by_time_the_newest_are_tested_and_no_instant_is_divided(instants, sizes
         assert (given_ > given_[parts["test"]].min()).sum() < wanted
 
 
-@settings(max_examples=30 * SCALE, deadline=None)
+@settings(max_examples=rounds(30), deadline=None)
 @given(st.lists(st.tuples(st.none() | st.integers(-5, 5), st.text(max_size=2)), min_size=1, max_size=20), st.randoms())
 def test_a_key_has_its_place_whatever_the_order_and_the_other_rows(rows, random):
     def places(some):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headwater.offline.training_sets.statistics import ColumnStatistics
-from headwater.testing import SCALE
+from headwater.testing import rounds
 
 
 def gathered(column, kind, cut):
@@ -22,7 +22,7 @@ def gathered(column, kind, cut):
 FLOATS = st.lists(st.none() | st.floats(-1e6, 1e6) | st.just(math.nan), max_size=20)
 
 
-@settings(max_examples=20 * SCALE, deadline=None)
+@settings(max_examples=rounds(20), deadline=None)
 @given(FLOATS, st.integers(0, 20))
 def test_floats(values, cut):
     found = gathered(values, pa.float64(), cut)
@@ -39,7 +39,7 @@ def test_floats(values, cut):
     assert said["stddev"] == pytest.approx(numbers.std(), rel=1e-6, abs=1e-6)
 
 
-@settings(max_examples=20 * SCALE, deadline=None)
+@settings(max_examples=rounds(20), deadline=None)
 @given(st.lists(st.none() | st.integers(-(2**62), 2**62), max_size=20), st.integers(0, 20))
 def test_integers_have_their_exact_extremes(values, cut):
     said = gathered(values, pa.int64(), cut).summary()

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headwater.offline.training_sets.values_digest import ValuesDigest
-from headwater.testing import SCALE
+from headwater.testing import rounds
 
 KINDS = [
     pa.int32(),
@@ -65,7 +65,7 @@ def digest(schema, batches):
 COLUMNS = st.lists(st.lists(st.integers(0, 4), min_size=len(KINDS), max_size=len(KINDS)), min_size=1, max_size=9)
 
 
-@settings(max_examples=20 * SCALE, deadline=None)
+@settings(max_examples=rounds(20), deadline=None)
 @given(COLUMNS, st.lists(st.integers(0, 9), max_size=3), st.integers(0, 8), st.sampled_from(range(len(KINDS))))
 def test_equal_values_have_one_digest_and_others_another(rows, cuts, row, column):
     schema = pa.schema([(f"c{i}", kind) for i, kind in enumerate(KINDS)])

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headwater.offline.windows.dealt import PARTS, Dealt, groups_of_parts
-from headwater.testing import SCALE
+from headwater.testing import rounds
 
 _SCHEMA = pa.schema([("number", pa.int64()), ("some", pa.float64()), ("text", pa.string()), ("flag", pa.bool_())])
 
@@ -24,7 +24,7 @@ def _rows(numbers):
     return pa.table(columns, _SCHEMA)
 
 
-@settings(max_examples=60 * SCALE, deadline=None)
+@settings(max_examples=rounds(60), deadline=None)
 @given(
     st.sampled_from([1, 5, PARTS]),
     st.lists(st.lists(st.integers(0, PARTS - 1), max_size=40), max_size=6),

@@ -14,7 +14,7 @@ from headwater.offline.windows.ranges import Aggregates, Table
 from headwater.offline.windows.runs import Runs
 from headwater.offline.windows.subsets import Rows
 from headwater.offline.windows.tiles import Tiles
-from headwater.testing import SCALE
+from headwater.testing import rounds
 
 HOP = 4
 ODD = [math.nan, math.inf, -math.inf, 1e308, -1e308, 1e200, 5e-324, -0.0]
@@ -43,7 +43,7 @@ def test_parts_of_ranges_have_each_event_once(size, longest):
             assert squares[i] == pytest.approx(((each - each.mean()) ** 2).sum(), abs=1e-6)
 
 
-@settings(max_examples=30 * SCALE, deadline=None)
+@settings(max_examples=rounds(30), deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     size=st.integers(0, 120),
@@ -79,7 +79,7 @@ def test_events_of_windows_are_those_of_the_rule(seed, size, groups, share, most
             assert greatest.of(hits)[0][row] == values[right].max(initial=np.iinfo(np.int64).min)
 
 
-@settings(max_examples=60 * SCALE, deadline=None)
+@settings(max_examples=rounds(60), deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     size=st.integers(1, 150),

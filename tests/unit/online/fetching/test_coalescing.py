@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from headwater.errors import Unavailable
 from headwater.online.fetching.coalescing import MOST_KEYS, AsyncCoalescer, Coalescer
-from headwater.testing import SCALE
+from headwater.testing import rounds
 
 
 class Slow:
@@ -95,7 +95,7 @@ def test_tasks_share_round_trips_and_get_their_own_rows_in_order():
     asyncio.run(run())
 
 
-@settings(max_examples=20 * SCALE, deadline=None)
+@settings(max_examples=rounds(20), deadline=None)
 @given(st.lists(st.lists(st.integers(0, 30), max_size=40), min_size=1, max_size=8))
 def test_reads_of_any_size_get_their_rows_and_keys_of_small_ones_are_read_once(lists):
     asked = []

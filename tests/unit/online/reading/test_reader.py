@@ -18,7 +18,7 @@ from headwater.online.reading.reader import AHEAD, ANY_TIME, ClockCounts
 from headwater.online.reading.staleness import may_be_stale, stale_rows
 from headwater.online.rows.codec import emptied, sequence_of
 from headwater.online.stores.memory.store import MemoryOnlineStore
-from headwater.testing import SCALE
+from headwater.testing import rounds
 from headwater.types import (
     STATUSES,
     Array,
@@ -82,7 +82,7 @@ def expected(
     return Status.PRESENT, row[feature], at, row["event"]
 
 
-@settings(deadline=None, max_examples=50 * SCALE)
+@settings(deadline=None, max_examples=rounds(50))
 @given(
     st.dictionaries(st.sampled_from("uvwxyz"), ROW),
     st.lists(st.none() | st.sampled_from("uvwxyz"), max_size=25),

@@ -30,7 +30,7 @@ from headwater.online.rows.few_rows import FEW
 from headwater.online.rows.row_format import RowFormat
 from headwater.planning.layout import RowLayout
 from headwater.planning.shown import short_form, shortest
-from headwater.testing import SCALE
+from headwater.testing import SCALE, rounds
 from headwater.testing.online_rows import first_codec
 from headwater.types import (
     Array,
@@ -110,7 +110,7 @@ def rows_and_form(dtypes: list[DType], rows: list[list[Any]]) -> tuple[list[byte
     return encode_batch(layout, table), RowFormat(layout, names)
 
 
-@settings(deadline=None, max_examples=30 * SCALE)
+@settings(deadline=None, max_examples=rounds(30))
 @given(tables())
 @example(
     (
@@ -134,7 +134,7 @@ def test_every_value_comes_back_bit_for_bit(table: tuple[list[DType], list[list[
                     assert bits(value, dtype) == bits(rows[place][c], dtype)
 
 
-@settings(deadline=None, max_examples=30 * SCALE)
+@settings(deadline=None, max_examples=rounds(30))
 @given(tables(), st.data())
 def test_truncated_and_foreign_bytes_never_raise_and_leave_the_rest(table: Any, data: st.DataObject) -> None:
     dtypes, rows = table
@@ -162,7 +162,7 @@ def test_truncated_and_foreign_bytes_never_raise_and_leave_the_rest(table: Any, 
 FIXED = st.sampled_from([Float64, Float32, Int64, Int32, Bool, Date])
 
 
-@settings(deadline=None, max_examples=60 * SCALE)
+@settings(deadline=None, max_examples=rounds(60))
 @given(st.lists(FIXED, min_size=1, max_size=9), st.data())
 def test_a_few_rows_are_read_as_many_are(dtypes: list[DType], data: st.DataObject) -> None:
     values = st.tuples(*(values_of(dtype, nullable=data.draw(st.booleans())) for dtype in dtypes))

@@ -23,7 +23,7 @@ from headwater.definitions.conditions import (
     parse_condition,
 )
 from headwater.planning.windows.conditions import conditions
-from headwater.testing import SCALE
+from headwater.testing import rounds
 from headwater.types import Array, Bool, Bytes, Date, Float32, Float64, Int32, Int64, String, Timestamp
 
 COLUMNS = {
@@ -145,7 +145,7 @@ def compare(sign, a, b):
     return {"=": a == b, "<>": a != b, "<": a < b, "<=": a <= b, ">": a > b, ">=": a >= b}[sign]
 
 
-@settings(max_examples=100 * SCALE)
+@settings(max_examples=rounds(100))
 @given(st.lists(trees, min_size=1, max_size=3), rows)
 def test_conditions_hold_where_a_plain_evaluator_says_so(made, given_rows):
     made = [parse_condition(condition_text(tree)) for tree in made]

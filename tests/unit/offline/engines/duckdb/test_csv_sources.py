@@ -20,7 +20,7 @@ from headwater.offline.engines.duckdb.csv_sources import csv_query
 from headwater.offline.engines.duckdb.engine import DuckDBEngine
 from headwater.offline.engines.duckdb.opened import TextTable
 from headwater.offline.files.csv_files import Quoted, is_plain, read_records
-from headwater.testing import SCALE
+from headwater.testing import rounds
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 ORDER = hw.Entity("order", join_keys={"order": hw.String})
@@ -318,7 +318,7 @@ def rows_of(text: str, form: CSVFormat) -> list[tuple[str | None, ...]] | None:
     return [tuple(map(value, r[:width])) for r in found[form.header :]]
 
 
-@settings(max_examples=40 * SCALE, deadline=None)
+@settings(max_examples=rounds(40), deadline=None)
 @given(case=csv_texts())
 @example(case=(CSVFormat(), "\nx,y\n1,2\n"))
 @example(case=(CSVFormat(), "x\n1\n\n2\n"))
@@ -448,7 +448,7 @@ def test_quotes_tell_a_text_from_null_unless_the_nulls_are_stated(
     assert paid(tmp_path, content, *orders, dtype=hw.String, **stated) == [None, None, None, "NULL"]
 
 
-@settings(max_examples=80 * SCALE, deadline=None)
+@settings(max_examples=rounds(80), deadline=None)
 @given(st.lists(st.sampled_from(["", "NA", "a", '"', ",", "\n", '""', "NULL"]), min_size=1, max_size=4), st.data())
 def test_the_reader_of_lines_knows_which_fields_are_in_quotes(fields: list[str], data: st.DataObject) -> None:
     plain = {"", "NA", "a", "NULL"}

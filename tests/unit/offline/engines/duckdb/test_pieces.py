@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from headwater.clock import FIRST_MICROS, LAST_MICROS
 from headwater.offline.engines.duckdb.zones import _PIECES, day_sql, instant_sql, kind_sql
 from headwater.planning.local_time import local_times
-from headwater.testing import SCALE
+from headwater.testing import SCALE, rounds
 
 starts = st.lists(st.integers(-(2**55), 2**55), min_size=1, max_size=60, unique=True).map(sorted)
 
@@ -21,7 +21,7 @@ def connection() -> duckdb.DuckDBPyConnection:
     return duckdb.connect()
 
 
-@settings(max_examples=25 * SCALE)
+@settings(max_examples=rounds(25))
 @given(starts, st.lists(st.integers(-(2**58), 2**58), max_size=20), st.data())
 def test_a_piece_is_the_one_that_bisection_finds(connection, starts, numbers, data):
     near = data.draw(st.lists(st.sampled_from(starts).flatmap(lambda s: st.sampled_from([s - 1, s, s + 1]))))

@@ -20,7 +20,7 @@ from headwater.offline.engines.duckdb.words import WORDS
 from headwater.offline.fitting import Columns
 from headwater.planning.cast import fit
 from headwater.planning.tables import match_key
-from headwater.testing import SCALE
+from headwater.testing import rounds
 from headwater.types import DType, castable
 from tests.given_values import (
     LIST_DTYPES,
@@ -35,7 +35,7 @@ from tests.given_values import (
     same,
 )
 
-EVERY = settings(max_examples=60 * SCALE, deadline=None, suppress_health_check=list(HealthCheck))
+EVERY = settings(max_examples=rounds(60), deadline=None, suppress_health_check=list(HealthCheck))
 KEYS = [hw.Int32, hw.Int64, hw.String, hw.Bytes, hw.Bool, hw.Timestamp, hw.Date]
 
 

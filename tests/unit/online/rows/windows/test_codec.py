@@ -23,7 +23,7 @@ from headwater.online.rows.windows.packing import Bytes, put_number, put_signed,
 from headwater.online.rows.windows.reading import LEFT_OUT, read_row
 from headwater.online.rows.windows.row import MergedId, WindowRow, add_statements, blank_row
 from headwater.planning.windows.values import stored_form
-from headwater.testing import SCALE
+from headwater.testing import rounds
 from headwater.types import Array, Date, Embedding, Status
 from tests.unit.online.rows.windows.drawn import COLUMNS, VALUES, event_of, layout_of, layouts, statements
 from tests.unit.online.rows.windows.test_rows import TOLERANCE, at, put
@@ -75,7 +75,7 @@ def _plain(state: Any) -> Any:
     return (sorted(state.newest.items()), state.dropped) if hasattr(state, "newest") else state
 
 
-@settings(max_examples=60 * SCALE)
+@settings(max_examples=rounds(60))
 @given(layouts(), statements(ids=True), st.integers(0, 2**32), headers(), st.none() | st.binary(max_size=40))
 def test_what_is_written_is_read(layout, rows, seed, header, key):
     row = put(layout, rows, random.Random(seed))
@@ -87,7 +87,7 @@ def test_what_is_written_is_read(layout, rows, seed, header, key):
     assert row_problem(layout, data) == ""
 
 
-@settings(max_examples=60 * SCALE)
+@settings(max_examples=rounds(60))
 @given(layouts(), statements(ids=True), st.data())
 def test_damaged_bytes_are_damaged_or_another_row(layout, rows, data):
     whole = encode_row(layout, put(layout, rows, random.Random(1)), key=b"key")

@@ -15,7 +15,7 @@ from headwater.online.rows.windows.reading import LEFT_OUT, OVERFLOWS, read_row
 from headwater.online.rows.windows.row import WindowRow, add_statements, blank_row, empty
 from headwater.planning.windows.layout import WindowLayout
 from headwater.planning.windows.states.sums import Totals
-from headwater.testing import SCALE
+from headwater.testing import rounds
 from headwater.testing.oracle import Delete
 from headwater.testing.window_oracle import Statement
 from headwater.testing.window_rows import build_row
@@ -46,13 +46,13 @@ def check(layout: WindowLayout, row: WindowRow, rows: list[Statement], deletes: 
             assert is_right(right, value), (now, right, value)
 
 
-@settings(max_examples=100 * SCALE)
+@settings(max_examples=rounds(100))
 @given(layouts(), statements(), st.integers(0, 2**32))
 def test_a_row_after_any_order_of_events_is_the_reference(layout, rows, seed):
     check(layout, put(layout, rows, random.Random(seed)), rows)
 
 
-@settings(max_examples=60 * SCALE)
+@settings(max_examples=rounds(60))
 @given(layouts(3), statements(), statements(), st.integers(0, 2**32))
 def test_a_row_goes_on_after_it_was_read_for_a_while(layout, first, second, seed):
     r = random.Random(seed)
@@ -62,7 +62,7 @@ def test_a_row_goes_on_after_it_was_read_for_a_while(layout, first, second, seed
     check(layout, put(layout, later, r, row), first + later)
 
 
-@settings(max_examples=60 * SCALE)
+@settings(max_examples=rounds(60))
 @given(layouts(3), statements(ids=True), st.integers(0, 2**32))
 def test_an_event_that_is_said_twice_counts_once(layout, rows, seed):
     r = random.Random(seed)
@@ -101,7 +101,7 @@ def test_an_id_that_the_row_no_longer_has_asks_for_a_rebuild():
     assert row.rebuild and read_row(layout, row, 500)[0].value == 130
 
 
-@settings(max_examples=60 * SCALE)
+@settings(max_examples=rounds(60))
 @given(layouts(3), statements(), st.integers(-40, 70), st.integers(0, 2**32))
 def test_a_delete_empties_the_row_and_the_rest_is_merged_again(layout, rows, through, seed):
     r = random.Random(seed)
@@ -116,7 +116,7 @@ def test_a_delete_empties_the_row_and_the_rest_is_merged_again(layout, rows, thr
             assert is_right(right, value), (now, right, value)
 
 
-@settings(max_examples=60 * SCALE)
+@settings(max_examples=rounds(60))
 @given(layouts(), statements(), st.integers(0, 2**32), st.integers(150, 400))
 def test_what_is_left_out_is_unavailable_and_the_rest_is_right(layout, rows, seed, limit):
     r = random.Random(seed)
@@ -241,7 +241,7 @@ def test_an_entity_that_was_never_seen_is_one_without_events():
     ]
 
 
-@settings(max_examples=60 * SCALE)
+@settings(max_examples=rounds(60))
 @given(layouts(), statements(span=400), st.integers(0, 2**32))
 def test_a_row_that_is_built_at_once_equals_the_reference(layout, rows, seed):
     row = blank_row(layout)

@@ -18,7 +18,7 @@ from headwater.online.rows.windows.row import WindowRow, add_statements, add_to_
 from headwater.online.rows.windows.selectable import ends_of
 from headwater.planning.windows.layout import WindowLayout, window_layout
 from headwater.planning.windows.rule import floor_to
-from headwater.testing import SCALE
+from headwater.testing import rounds
 from headwater.types import Bool, Date, Float32, Float64, Int32, Int64, Timestamp
 from tests.unit.online.rows.windows.drawn import COLUMNS, aggregations, event_of, events_of_rows, statements
 from tests.unit.online.rows.windows.drawn import NUMBERS as SPECIAL_COLUMNS
@@ -50,7 +50,7 @@ def is_same(layout: WindowLayout, one: bytes, other: bytes) -> bool:
     return len(one) == len(other) and content(decoded(layout, one)) == content(decoded(layout, other))
 
 
-@settings(max_examples=100 * SCALE)
+@settings(max_examples=rounds(100))
 @given(numbers(), statements(span=200), st.integers(0, 2**32))
 def test_changed_as_it_is_stored_it_is_the_decoded_list_changed(layout, rows, seed):
     r = random.Random(seed)
@@ -71,7 +71,7 @@ def test_changed_as_it_is_stored_it_is_the_decoded_list_changed(layout, rows, se
         kept = encode_row(layout, one)
 
 
-@settings(max_examples=100 * SCALE)
+@settings(max_examples=rounds(100))
 @given(numbers(), st.lists(statements(span=200), min_size=1, max_size=4), st.integers(0, 2**32))
 def test_many_rows_changed_at_once_are_each_changed(layout, given_rows, seed):
     r = random.Random(seed)
@@ -115,7 +115,7 @@ NUMBERS_OF = [
 ]
 
 
-@settings(max_examples=30 * SCALE)
+@settings(max_examples=rounds(30))
 @given(number_layouts(), st.integers(1, 5), st.integers(0, 2**32))
 def test_special_values_in_many_rows_at_once(layout, rounds, seed):
     kept = [encode_row(layout, blank_row(layout))] * 40
@@ -132,7 +132,7 @@ def test_special_values_in_many_rows_at_once(layout, rounds, seed):
             assert is_same(layout, kept[i], plain[i])
 
 
-@settings(max_examples=20 * SCALE)
+@settings(max_examples=rounds(20))
 @given(number_layouts(), st.integers(1, 4), st.integers(0, 2**32))
 def test_several_events_of_many_rows_at_once(layout, size, seed):
     rounds = events_of_rows(random.Random(seed), 40, 4, 100)
@@ -149,7 +149,7 @@ def test_several_events_of_many_rows_at_once(layout, size, seed):
                 assert repr(read_row(layout, decode_row(layout, data), now)) == repr(read_row(layout, row, now))
 
 
-@settings(max_examples=60 * SCALE)
+@settings(max_examples=rounds(60))
 @given(numbers(), statements(span=200, ids=True), st.integers(0, 2**32))
 def test_many_rows_decoded_at_once_are_each_decoded(layout, rows, seed):
     r = random.Random(seed)
@@ -188,7 +188,7 @@ def _content_or_damage(row: WindowRow) -> str:
         return f"damaged: {bad}"
 
 
-@settings(max_examples=60 * SCALE)
+@settings(max_examples=rounds(60))
 @given(numbers(), statements(span=200), st.integers(0, 2**32))
 def test_damage_is_found_by_whoever_decodes_or_changes_a_row(layout, rows, seed):
     r = random.Random(seed)

@@ -27,7 +27,7 @@ from headwater.online.stores.dynamodb.calls import Response
 from headwater.online.stores.dynamodb.items import address, item_of
 from headwater.online.stores.dynamodb.store import DynamoDBOnlineStore
 from headwater.online.stores.dynamodb.url import parse_url
-from headwater.testing import SCALE
+from headwater.testing import rounds
 from headwater.testing.online_rows import Order, first_codec, key_of, order_of, plain_row, plain_rows
 from headwater.types import ConsistencyLevel
 from tests.servers.waiting import at_most
@@ -245,7 +245,7 @@ _ORDERS = st.builds(Order, _TIMES, _TIMES, st.just(0), st.just(0)) | st.builds(
 _DELETES = st.tuples(_TIMES, st.sampled_from([0, 1, 2, 300]))
 
 
-@settings(max_examples=20 * SCALE, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=rounds(20), deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     steps=st.lists(st.tuples(_ORDERS, st.sampled_from("ab"), st.booleans()) | _DELETES, min_size=1, max_size=7),
     first=st.none() | st.binary(max_size=60) | st.tuples(_ORDERS, st.none() | _TIMES),

@@ -18,6 +18,7 @@ from headwater.errors import ConfigError, StoreError
 from headwater.online.stores.lmdb.pages import Damaged, check_pages, read_metas
 from headwater.online.stores.lmdb.store import LMDBOnlineStore
 from headwater.testing import SCALE
+from tests.forked import Forked, run_forked
 
 PAGE = 4_096
 KEYS = [f"k{n:05d}".encode() for n in range(3_000)]
@@ -146,7 +147,7 @@ def test_a_damaged_file_ends_in_an_error_and_never_kills(states: list[bytes], tm
         if n % 2:
             (folder / "lock.mdb").write_bytes(rng.randbytes(rng.choice([0, 10, 8_192, 70_000])))
         folders.append(folder)
-    done = subprocess.run([sys.executable, "-c", USE_ALL, *map(str, folders)], capture_output=True, text=True)
+    done = run_forked([sys.executable, "-c", USE_ALL, *folders])
     codes = [int(line) for line in done.stdout.split()]
     assert len(codes) == len(folders), done.stderr
     # damage may have hit free pages, or the bytes of values
@@ -256,10 +257,7 @@ def test_a_file_that_is_replaced_under_many_processes_is_opened_again_by_all(
     store: LMDBOnlineStore, folder: Path, tmp_path: Path
 ) -> None:
     backup = shutil.copy(folder / "data.mdb", tmp_path / "backup")
-    others = [
-        subprocess.Popen([sys.executable, "-c", GO_ON, str(folder)], stdout=subprocess.PIPE, text=True)
-        for _ in range(3)
-    ]
+    others = [Forked([sys.executable, "-c", GO_ON, str(folder)], stdout=subprocess.PIPE, text=True) for _ in range(3)]
     for other in others:
         assert other.stdout is not None
         assert other.stdout.readline() == "going on\n"

@@ -16,6 +16,7 @@ import pytest
 
 from headwater.errors import StoreError, Unavailable
 from headwater.online.stores.lmdb.store import LMDBOnlineStore
+from tests.forked import Forked
 from tests.servers.waiting import at_most
 
 BOUND = 20.0
@@ -96,7 +97,7 @@ def opens(folder: Path) -> bool:
 @contextmanager
 def process(code: str, folder: Path, wait: float = 0.5) -> Iterator[subprocess.Popen[str]]:
     line = [sys.executable, "-c", START + code, str(folder), str(wait)]
-    made = subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
+    made = Forked(line, stdout=subprocess.PIPE, text=True)
     try:
         assert made.stdout is not None
         assert made.stdout.readline().endswith("ing\n")

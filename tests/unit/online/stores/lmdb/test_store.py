@@ -18,6 +18,7 @@ from headwater.online.rows.codec import CACHE_ONLY, encode_batch, header, micros
 from headwater.online.stores.lmdb.store import LMDBOnlineStore
 from headwater.planning.layout import RowLayout
 from headwater.types import Int64
+from tests.forked import Forked
 from tests.unit.online.support import batch, make_view
 
 VIEW = make_view({"x": Int64, "y": Int64})
@@ -43,7 +44,7 @@ def row(x: int, event: int = 0) -> bytes:
 
 def start(code: str, folder: Path, *arguments: object) -> subprocess.Popen[str]:
     line = [sys.executable, "-c", ROWS + code, str(folder), TEMPLATE.hex(), *map(str, arguments)]
-    return subprocess.Popen(line, cwd=ROOT, text=True, stdout=subprocess.PIPE)
+    return Forked(line, cwd=ROOT, text=True, stdout=subprocess.PIPE)
 
 
 @pytest.fixture

@@ -21,12 +21,12 @@ from headwater.online.rows.codec import (
     sequence_of,
 )
 from headwater.online.stores.redis.store import RedisOnlineStore
-from headwater.testing import SCALE
+from headwater.testing import rounds
 
 pytest_plugins = ["tests.servers.redis"]
 KEY, LEAST = b"a key", -SIGN
 EXAMPLES = settings(
-    max_examples=150 * SCALE, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=rounds(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from headwater.planning.windows.kinds import KIND_OF, Overflow, Unanswerable, finish, state_kind
 from headwater.planning.windows.states.distinct import Distinct
 from headwater.planning.windows.values import Entry, stored_form
-from headwater.testing import SCALE
+from headwater.testing import rounds
 from headwater.testing.oracle import value_order
 from headwater.testing.window_oracle import Statement, WindowRequest, aggregate, agrees
 from headwater.types import (
@@ -147,7 +147,7 @@ def check(request: WindowRequest, rows: list[Statement], seed: int) -> None:
 
 
 @pytest.mark.parametrize("function", TAKES)
-@settings(max_examples=40 * SCALE)
+@settings(max_examples=rounds(40))
 @given(data=st.data(), seed=st.integers(0, 2**32))
 def test_any_order_and_any_split_gives_the_references_value(function, data, seed):
     check(*data.draw(cases([function])), seed)
@@ -157,7 +157,7 @@ BY_ORDER = ["min", "max", "first", "last", "last_n_distinct", "count_distinct", 
 
 
 @pytest.mark.parametrize("function", BY_ORDER)
-@settings(max_examples=60 * SCALE)
+@settings(max_examples=rounds(60))
 @given(data=st.data(), seed=st.integers(0, 2**32))
 def test_nan_zeros_and_infinities_have_their_order(function, data, seed):
     few = st.sampled_from([math.nan, 0.0, -0.0, math.inf, -math.inf, 1.0])
@@ -167,7 +167,7 @@ def test_nan_zeros_and_infinities_have_their_order(function, data, seed):
 USUAL_NUMBERS = {Float64: USUAL, Int64: st.integers(10**9, 10**9 + 10) | WHOLE}
 
 
-@settings(max_examples=150 * SCALE)
+@settings(max_examples=rounds(150))
 @given(cases(["sum", "mean", *SPREADS], USUAL_NUMBERS), st.integers(0, 99))
 def test_numbers_are_within_the_bound(case, seed):
     check(*case, seed)
@@ -192,7 +192,7 @@ def test_the_variance_of_equal_values_is_exactly_zero(value, size, seed):
         assert got(request, 0, state, -3, 10) in ((0.0,) if size > 2 else (0.0, None))
 
 
-@settings(max_examples=100 * SCALE)
+@settings(max_examples=rounds(100))
 @given(
     st.lists(st.tuples(st.integers(0, 40), st.integers(0, 60)), max_size=120),
     st.sampled_from([1, 2, 5, 16]),
