@@ -16,7 +16,7 @@ from tests.interleaved.left_out import OF_HOT_KEYS, check_caught, leave_out
 from tests.interleaved.test_window_rows import Case
 from tests.interleaved.window_world import World
 
-CASES = 80 * SCALE
+CASES = 40 if SCALE == 1 else 80 * SCALE
 
 
 class HotWorld(World):
@@ -66,7 +66,7 @@ def test_rows_are_right_in_every_order_while_runs_lose_to_writers(monkeypatch):
         assert case.simulate() == [], number
         rows += case.rows
         counts += case.w.count
-    assert rows > 2_000 * SCALE
+    assert rows > 25 * CASES
     assert all(counts[what] for what in ("withheld", "rebuilt", "fills", "left", "lower")), counts
 
 

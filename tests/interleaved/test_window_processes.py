@@ -22,7 +22,7 @@ from tests.interleaved.left_out import OF_PROCESSES, check_caught, leave_out
 from tests.interleaved.test_window_rows import Case
 from tests.interleaved.window_world import LAYOUT, World
 
-CASES = 80 * SCALE
+CASES = 40 if SCALE == 1 else 80 * SCALE
 
 Steps = Generator[None, None, Any]
 
@@ -112,7 +112,7 @@ def test_rows_are_right_in_every_order_while_processes_make_them():
         assert case.simulate() == [], number
         rows += case.rows
         counts += case.w.count
-    assert rows > 2_000 * SCALE
+    assert rows > 25 * CASES
     assert all(counts[what] for what in ("withheld", "fills", "elsewhere", "over", "refused")), counts
 
 

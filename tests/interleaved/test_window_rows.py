@@ -159,7 +159,7 @@ class Case:
         return self.wrong
 
 
-CASES = 120 * SCALE
+CASES = 60 if SCALE == 1 else 120 * SCALE
 
 
 def test_rows_are_right_in_every_order():
@@ -170,7 +170,7 @@ def test_rows_are_right_in_every_order():
         rows += case.rows
         counts += case.w.count
     # it was all there
-    assert rows > 3_000 * SCALE
+    assert rows > 25 * CASES
     assert all(counts[what] for what in ("withheld", "rebuilt", "fills", "flags")), counts
 
 

@@ -21,7 +21,7 @@ from headwater.online.base import OnlineStore, PutOutcome
 from headwater.online.powers import LeveledReads
 from headwater.online.rows.codec import CODEC_VERSION, MAGIC, header, replaced, sequence_of
 from headwater.online.rows.keys import META_PREFIX
-from headwater.testing import SCALE
+from headwater.testing import rounds
 from headwater.testing.online_rows import (
     PLAIN_ROWS,
     Order,
@@ -45,7 +45,7 @@ from headwater.testing.window_suite import OnlineWindowSuite
 from headwater.types import Bytes, ConsistencyLevel, Int64, String
 
 EXAMPLES = settings(
-    max_examples=10 * SCALE,
+    max_examples=rounds(16),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.differing_executors],
 )

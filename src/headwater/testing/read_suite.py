@@ -22,7 +22,7 @@ from headwater.online.reading.result import OnlineResult
 from headwater.online.rows.codec import emptied, sequence_of
 from headwater.planning.resolve import resolve
 from headwater.planning.snapshot import RegistrySnapshot, ViewRecord
-from headwater.testing import SCALE
+from headwater.testing import SCALE, rounds
 from headwater.testing.cases import plain
 from headwater.testing.online_rows import PROJECT, Order, batch_of, push_view, registered, rows_of
 from headwater.testing.pools import DTYPES, KEYS
@@ -30,13 +30,19 @@ from headwater.testing.strategies import values
 from headwater.types import DType, Float64, Int64, StalePolicy, Status, String
 
 EXAMPLES = settings(
-    max_examples=10 * SCALE,
+    max_examples=rounds(16),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.differing_executors],
 )
 
 SECOND = 1_000_000
 NOW = 1_710_028_800_000_000
+
+_DAMAGES = ["empty", "header", "half", "cut", "foreign", "newer", "layout", "long"]
+_DAMAGED = [(damage, (1, 30)[n % 2]) for n, damage in enumerate(_DAMAGES)]
+"""Kinds of damage, each beside one of two numbers of rows; in a longer search beside both."""
+if SCALE > 1:
+    _DAMAGED = [(damage, others) for damage in _DAMAGES for others in (1, 30)]
 
 _EVERY = {f"f{i}": dtype for i, dtype in enumerate(DTYPES)}
 _ALL = push_view("every", {"id": Int64}, _EVERY)
@@ -251,8 +257,7 @@ class OnlineReadSuite:
         assert result.to_dict()["x"] == [*range(len(keys)), None]
         assert not result.problems
 
-    @pytest.mark.parametrize("others", [1, 30])
-    @pytest.mark.parametrize("damage", ["empty", "header", "half", "cut", "foreign", "newer", "layout", "long"])
+    @pytest.mark.parametrize(("damage", "others"), _DAMAGED)
     def test_a_damaged_row_is_named_and_the_rest_is_served(self, store: OnlineStore, damage: str, others: int) -> None:
         put(store, _PLAIN, [{"id": i, "x": 1.0, "text": "some text"} for i in range(others + 1)])
         ((key, _),) = rows_of(_PLAIN).encode(batch_of(_PLAIN, [{"id": 0}]))
