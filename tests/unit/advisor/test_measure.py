@@ -365,8 +365,9 @@ def test_a_history_that_takes_too_long_is_ended_and_said(tmp_path: Path) -> None
         slow.sources.source_of = lambda version: hw.SQLSource(SLOW_SQL, event_time="at")
         with at_most(4):
             found = measure(slow, seconds=1.0)
-        history = found.figure("history_rows_per_second", 150, "v")
-        assert history is not None and history.value is None and "takes longer than the 0." in history.unknown
+        # of as many rows as there was time to find
+        (history,) = (figure for figure in found.figures if figure.name == "history_rows_per_second")
+        assert history.value is None and "takes longer than the 0." in history.unknown
         assert known(found, "read_p50_ms", 1, "v").value
         # the engine goes on to work, and closes at once
         slow.sources.source_of = lambda version: version.view.source
@@ -584,13 +585,14 @@ def test_a_store_made_slower_is_found_slower(slow: tuple[hw.FeatureStore, SlowSt
     store, online = slow
     # slower by far more than a busy host makes any read
     longer = QUICK | {"seconds": 2.0}
-    first = measure(store.context, **longer)
-    online.seconds = 0.03
     for _ in range(5):
+        online.seconds = 0.0
+        first = measure(store.context, **longer)
+        online.seconds = 0.03
         later = measure(store.context, **longer)
         rows = {row.figure: row for row in compare_measurements(first, later)}
         row = rows["read_p50_ms, batch 1, v"]
-        # repeats of a busy host are spread more widely: then it is measured again
+        # repeats of a busy host are spread more widely: then both are measured again
         if row.beyond_noise:
             break
     assert row.change and row.change > 1 and (row.beyond_noise, row.better) == (True, False)
