@@ -52,8 +52,8 @@ class SparkZones:
     """The fixture `zoned` of the suites: an engine beside a session of somebody in the zone."""
 
     @pytest.fixture
-    def zoned(self, zone, tmp_path, spark):
-        with session_in(zone, spark) as given:
+    def zoned(self, zone, tmp_path, spark, sail_in_zone):
+        with session_in(zone, spark, sail_in_zone) as given:
             engine = SparkEngine(tmp_path, session=given)
             with placing(tmp_path, engine, given) as place:
                 yield engine, place

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -144,22 +145,29 @@ def spark(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     session.client.close()
 
 
+@pytest.fixture(scope="session")
+def sail_in_zone() -> Iterator[Callable[[str], SailServer]]:
+    """The one server of the process that is in a time zone."""
+    with ExitStack() as stack:
+        yield cache(lambda zone: stack.enter_context(SailServer(zone)))
+
+
 @contextmanager
-def session_in(zone: str, spark: Any) -> Iterator[Any]:
-    """A session of another user's, who is in a time zone, as its Spark is: its JVM, or a server of its own.
+def session_in(zone: str, spark: Any, sail_in_zone: Callable[[str], SailServer]) -> Iterator[Any]:
+    """A session of another user's, who is in a time zone, as its Spark is: its JVM, or its server.
 
     Args:
         zone: the zone.
         spark: the session of the tests.
+        sail_in_zone: servers by their zones, on Sail.
     """
     if SAIL:
         from pyspark.sql.connect.session import SparkSession
 
-        with SailServer(zone) as server:
-            session = SparkSession(connection=server.url)
-            session.conf.set("spark.sql.session.timeZone", zone)
-            yield session
-            session.client.close()
+        session = SparkSession(connection=sail_in_zone(zone).url)
+        session.conf.set("spark.sql.session.timeZone", zone)
+        yield session
+        session.client.close()
         return
     zones = spark._jvm.java.util.TimeZone
     before = zones.getDefault()

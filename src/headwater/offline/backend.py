@@ -21,8 +21,7 @@ from headwater.offline.words import Words
 class Backend(ABC):
     """One run's connection to an engine; its temporary tables are gone once it is closed.
 
-    Every query is a SQLGlot tree whose names are quoted or to be quoted: render it with
-    `query.sql(dialect=self.words.dialect, identify=True)`.
+    Every query is a SQLGlot tree whose names are quoted or to be quoted: `text` renders it.
 
     Attributes:
         words: how the engine says what a column becomes.
@@ -31,6 +30,10 @@ class Backend(ABC):
 
     words: Words
     powers: Powers = Powers()
+
+    def text(self, query: exp.Query) -> str:
+        """A query in the engine's own SQL; asked of each before it runs, for the list of statements."""
+        return query.sql(dialect=self.words.dialect, identify=True)
 
     @abstractmethod
     def create(self, name: str, query: exp.Query) -> None:

@@ -20,7 +20,7 @@ from headwater.errors import Cancelled, SourceError
 from headwater.offline.backend import Backend
 from headwater.offline.base import SourceScope, ViewInput
 from headwater.offline.join.relations import EngineTable, ViewRelations
-from headwater.offline.join.workspace import CANCELLED, Each, Workspace, conformed, sql_of
+from headwater.offline.join.workspace import CANCELLED, Each, Workspace, conformed
 from headwater.offline.remote_queries import in_engine, rows_of_view
 from headwater.offline.remote_relations import RemoteRows
 from headwater.offline.remote_tables import TableRows
@@ -69,14 +69,14 @@ class RemoteWorkspace:
             if isinstance(window.this, exp.RowNumber) and window.args.get("order") is None:
                 # most engines number rows in any order only where the order says so
                 window.set("order", ascending([exp.Null()]))
-        self._own.append(f"CREATE TABLE {self.table(name)} AS {sql_of(query, self)}")
+        self._own.append(f"CREATE TABLE {self.table(name)} AS {self.backend.text(query)}")
         with self._statement():
             self.backend.create(self.table(name), query)
 
     def create_by_key(
         self, name: str, query: exp.Query, schema: pa.Schema, keys: Sequence[str], function: Each, answer: pa.Schema
     ) -> None:
-        self._own.append(f"CREATE TABLE {self.table(name)} AS {type(function).__name__} OF {sql_of(query, self)}")
+        self._own.append(f"CREATE TABLE {self.table(name)} AS {type(function).__name__} OF {self.backend.text(query)}")
         with self._statement():
             self.backend.create_by_key(self.table(name), query, schema, keys, function, answer)
 
@@ -86,21 +86,21 @@ class RemoteWorkspace:
                 self.backend.drop(table)
 
     def rows(self, query: exp.Query) -> list[tuple[object, ...]]:
-        self._own.append(sql_of(query, self))
+        self._own.append(self.backend.text(query))
         with self._statement():
             return self.backend.rows(query)
 
     def stream(self, query: exp.Query, schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
-        self._own.append(sql_of(query, self))
+        self._own.append(self.backend.text(query))
         return self._streamed(self.backend.batches(query, schema, rows))
 
     def write(self, query: exp.Query, url: str) -> None:
-        self._own.append(f"WRITE {sql_of(query, self)}")
+        self._own.append(f"WRITE {self.backend.text(query)}")
         with self._statement():
             self.backend.write(query, url)
 
     def each(self, query: exp.Query, schema: pa.Schema, function: Each, answer: pa.Schema) -> Iterator[pa.RecordBatch]:
-        self._own.append(sql_of(query, self))
+        self._own.append(self.backend.text(query))
         return self._streamed(self.backend.each(query, schema, function, answer))
 
     def _streamed(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -119,8 +119,7 @@ class PointInTimeSuite:
         views = tuple(replace(view, log=(), parts=(), deletes=(), purges=()) for view in case.views)
         check_history(engine, replace(case, views=views))
 
-    @pytest.mark.parametrize("ttl", [0, 40])
-    @pytest.mark.parametrize("keys", [2, 200])
+    @pytest.mark.parametrize(("keys", "ttl"), [(2, 40), (200, 0)] + [(2, 0), (200, 40)] * (SCALE > 1))
     def test_many_rows_a_key_of_a_source_alone(self, engine: OfflineEngine, keys: int, ttl: int) -> None:
         check_history(engine, dense_case(rows=1_000, spine=300, keys=keys, span=600, ttl=ttl, written=False, seed=keys))
 
