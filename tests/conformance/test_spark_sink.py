@@ -14,7 +14,8 @@ from headwater.offline.engines.spark.engine import SparkEngine
 from headwater.offline.sink import Executors
 from headwater.online.meta import read_watermarks
 from headwater.online.rows.codec import HEADER_SIZE, SEQUENCE
-from tests.servers.spark import BRIEF, SAIL
+from headwater.testing import SCALE
+from tests.servers.spark import SAIL
 
 NOW = datetime(2024, 3, 10, 12, tzinfo=UTC)
 USER = hw.Entity("user", join_keys={"user": hw.String})
@@ -74,7 +75,7 @@ def shown(report):
     return {name: getattr(run, name) for name in names}
 
 
-@pytest.mark.parametrize("kind", ["lmdb"] if BRIEF else ["lmdb", "redis"])
+@pytest.mark.parametrize("kind", ["lmdb", "redis"] if SCALE > 1 else ["redis"] if SAIL else ["lmdb"])
 def test_executors_put_what_one_process_puts(tmp_path, spark, own_table, kind, request, monkeypatch):
     if kind == "redis":
         server = request.getfixturevalue("redis_server")

@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import headwater as hw
-from tests.servers.spark import BRIEF
+from headwater.testing import SCALE
+from tests.servers.spark import SAIL
 
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
 
@@ -30,7 +31,11 @@ def sales(tmp_path, engine):
     session.sql("DROP TABLE default.sales_of_shops")
 
 
-@pytest.mark.parametrize("online", ["redis"] if BRIEF else ["memory:", "lmdb:online", "redis", "dynamodb"])
+PLACES = ["redis", "memory:", "lmdb:online", "dynamodb"]
+
+
+# how rows are put is the store's: each is beside one of both
+@pytest.mark.parametrize("online", PLACES if SCALE > 1 else PLACES[1:] if SAIL else PLACES[:1])
 def test_a_fill_from_spark_is_what_history_says(tmp_path, engine, sales, online, monkeypatch, request):
     """Executors make and put the rows, also where some are there already; rows in memory are this process's."""
     asked, url = [], online
