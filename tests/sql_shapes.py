@@ -131,5 +131,6 @@ def _plain(sql: str) -> str:
     """The statements with the names that each run makes of its own taken out."""
     sql = re.sub(r"\bhw(\d+|_[0-9a-f]{12})_", "hw_", sql)
     sql = re.sub(r"\bown_\d+", "own", sql)
+    sql = re.sub(r"\bhw_(query|files)_[0-9a-f]+", r"hw_\1", sql)  # by the names in them
     sql = re.sub(r"(?<=[\"'])[^\"']*/(?=own)", "", sql)
     return re.sub(r"\bview\d+\b", "view", sql)
