@@ -69,18 +69,28 @@ def state(store):
     return rows, (mark.end, mark.position)
 
 
+def no_rows(*given):
+    raise AssertionError("rows came to the driver")
+
+
 def shown(report):
     (run,) = report.runs
     names = ("rows", "keys", "null_keys", "null_times", "future", "ties", "skipped", "too_large", "watermark")
     return {name: getattr(run, name) for name in names}
 
 
-@pytest.mark.parametrize("kind", ["lmdb", "redis"] if SCALE > 1 else ["redis"] if SAIL else ["lmdb"])
+@pytest.mark.parametrize(
+    "kind", ["lmdb", "redis", "dynamodb"] if SCALE > 1 else ["redis", "dynamodb"] if SAIL else ["lmdb"]
+)
 def test_executors_put_what_one_process_puts(tmp_path, spark, own_table, kind, request, monkeypatch):
     if kind == "redis":
         server = request.getfixturevalue("redis_server")
         server.client.flushall()
-    url = server.url if kind == "redis" else f"lmdb:{tmp_path}/online"
+        url = server.url
+    elif kind == "dynamodb":
+        url = request.getfixturevalue("dynamodb_server").url(timeout=30)
+    else:
+        url = f"lmdb:{tmp_path}/online"
     found, engines = [], []
     for online, where in (("memory:", None), (url, Executors.LOCAL)):
         folder = tmp_path / online[:5] / "project"
@@ -94,9 +104,6 @@ def test_executors_put_what_one_process_puts(tmp_path, spark, own_table, kind, r
             if where is not None:
                 assert engine.executors is where
 
-                def no_rows(*given):
-                    raise AssertionError("rows came to the driver")
-
                 monkeypatch.setattr(SparkEngine, "changes", no_rows)
             report = shown(store.materialize())
             found.append((state(store), report))
@@ -104,7 +111,18 @@ def test_executors_put_what_one_process_puts(tmp_path, spark, own_table, kind, r
                 monkeypatch.undo()
             again = store.materialize().runs[0]
             assert (again.applied, again.superseded) == (0, 0) or again.applied + again.superseded == again.keys
+            # newer than history, gone from it, of other values, and deleted
+            newer = [{"user": f"user {n}", "at": NOW, "x": 9.0, "tags": [], "near": [0.0, 1.0]} for n in (5, 30, 400)]
+            store.write("activity", newer, to="online")
+            store.delete("activity", ["user 30", "user 7"])
+            if where is not None:
+                monkeypatch.setattr(SparkEngine, "changes", no_rows)
+            forced = store.materialize(force=True)
+            monkeypatch.undo()
+            found.append((state(store), shown(forced), forced.runs[0].applied, forced.runs[0].removed))
         engines.append(engine)
-    assert found[0] == found[1]
+    assert found[0] == found[2]
+    assert found[1] == found[3]
+    assert found[1][2] and found[1][3]
     for engine in engines:
         engine.close()

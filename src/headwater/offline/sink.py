@@ -44,6 +44,8 @@ class PutCounts(msgspec.Struct, frozen=True, array_like=True):
         ties: join keys and times of those that tie with a stored source row, as an Arrow stream; empty: none does.
         too_large: stored key of each that was too large, and what is said of it.
         stopped: why the others were not put; empty: all were.
+        numbers: of a run that makes rows equal to history, a number (int64) of each of the keys.
+        again: of such a run, the whole keys of which something else is stored, or that are to be looked at once more.
     """
 
     keys: int = 0
@@ -52,6 +54,8 @@ class PutCounts(msgspec.Struct, frozen=True, array_like=True):
     ties: bytes = b""
     too_large: tuple[tuple[bytes, str], ...] = ()
     stopped: str = ""
+    numbers: bytes = b""
+    again: tuple[bytes, ...] = ()
 
     @property
     def tied(self) -> pa.Table | None:

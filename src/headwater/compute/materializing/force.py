@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from headwater.clock import MAX_MICROS, MIN_MICROS
 from headwater.compute.context import StoreContext
 from headwater.compute.inputs import with_log
 from headwater.compute.materializing.lease import RunLease
+from headwater.compute.materializing.replacing import KeyNumbers, Sequences, readable, replacing
 from headwater.compute.writing.delete import stored_rows
 from headwater.compute.writing.erase import purged_rows
 from headwater.compute.writing.put import put_rows
@@ -21,24 +21,9 @@ from headwater.compute.writing.too_large import TooLarge
 from headwater.errors import FormatError, StoreError
 from headwater.observer import Progress
 from headwater.offline.base import POSITION, THROUGH, ChangeCounts, ChangesRequest, LogSlice, Tombstone
-from headwater.online.base import Change, PutOutcome
+from headwater.online.base import Change, Row
 from headwater.online.meta import greatest_key
-from headwater.online.rows.codec import (
-    EMPTIED,
-    ORDER,
-    SEQUENCE,
-    carrying,
-    current,
-    emptied,
-    fresh_sequence,
-    from_log,
-    header,
-    is_row,
-    sequence_of,
-    tombstone,
-    tombstone_of,
-    without_tombstone,
-)
+from headwater.online.rows.codec import EMPTIED, carrying, current, emptied, header, tombstone, tombstone_of
 from headwater.online.rows.encoder import RowEncoder
 from headwater.planning.resolved import ResolvedView
 from headwater.planning.watermark import Watermark
@@ -67,25 +52,20 @@ class Forced:
 
 
 @dataclass
-class _Stored:
+class StoredRows:
     """What is stored under the keys of a round, read before history: 16 bytes a key.
 
     Attributes:
-        hashes: of the stored keys, sorted.
-        sequences: of their rows, at the same positions.
+        sequences: of the rows.
         ahead: stored key → row, of rows that are known later than the log's clock says: few, within its tolerance.
         latest: the latest known_at of these, microseconds.
+        tombstones: stored key → P and D as they are stored, of rows that have any.
     """
 
-    hashes: NDArray[np.int64]
-    sequences: NDArray[np.int64]
+    sequences: Sequences
     ahead: dict[bytes, bytes]
     latest: int
-
-    def sequence(self, key: bytes) -> int:
-        """The sequence of a key's row; 0 where there was none."""
-        i = int(np.searchsorted(self.hashes, hash(key)))
-        return int(self.sequences[i]) if i < len(self.hashes) and self.hashes[i] == hash(key) else 0
+    tombstones: dict[bytes, bytes]
 
 
 def make_equal(
@@ -144,13 +124,13 @@ def _pass(
 ) -> dict[bytes, bytes | None]:
     """One round; the stored keys (→ a row that carries a long key) that are to be looked at again."""
     now = context.log.now() + (within or 0)
-    stored = _read(context, rows, keys, now if within is None else MAX_MICROS)
+    stored = read_stored(context, rows, keys, now if within is None else MAX_MICROS)
     log = context.log.slice(rows.view.name, rows.view.log_keys)
-    swap = _Swap(context, rows.view, stored, _marks(context, rows, log, keys), lease, forced)
-    seen = _Hashes()
+    swap = Swap(context, rows.view, stored.sequences, log_marks(context, rows, log, keys), lease, forced)
+    seen = KeyNumbers()
     for batch in _history(context, rows, log, now, keys, counts):
         pairs = rows.encode(batch)
-        seen.add(key for key, _ in pairs)
+        seen.add(np.fromiter((hash(key) for key, _ in pairs), np.int64, len(pairs)))
         if first:
             forced.keys += len(pairs)
         step = f"materialize {rows.view.name}@{rows.view.version}"
@@ -158,9 +138,7 @@ def _pass(
         for start in range(0, len(pairs), CHUNK):
             swap.replace([pair for pair in pairs[start : start + CHUNK] if pair[0] not in stored.ahead], log.position)
     context.observer(Progress(f"materialize {rows.view.name}@{rows.view.version}", forced.keys, finished=True))
-    for some in _chunks(stored_rows(context, rows, keys)):
-        missing = seen.missing([key for key, _ in some])
-        gone = [pair for pair, lacks in zip(some, missing, strict=True) if lacks]
+    for gone in without_history(context, rows, keys, seen, hash):
         swap.remove([pair for pair in gone if pair[0] not in stored.ahead])
     if stored.ahead:
         # what is stored is known later than now: history at that instant decides
@@ -176,38 +154,69 @@ def _pass(
 def _history(
     context: StoreContext, rows: RowEncoder, log: LogSlice, end: int, keys: pa.Table | None, counts: ChangeCounts
 ) -> Iterator[pa.RecordBatch]:
+    return context.engine.changes(whole_history(context, rows, log, end, keys), counts)
+
+
+def whole_history(
+    context: StoreContext, rows: RowEncoder, log: LogSlice, end: int, keys: pa.Table | None
+) -> ChangesRequest:
+    """History at an instant, of all keys or of some."""
     view = with_log(context, rows.view, log, keys)
-    request = ChangesRequest(view, end, MIN_MICROS, Watermark(), log.position, keys)
-    return context.engine.changes(request, counts)
+    return ChangesRequest(view, end, MIN_MICROS, Watermark(), log.position, keys)
 
 
-def _read(context: StoreContext, rows: RowEncoder, keys: pa.Table | None, now: int) -> _Stored:
-    """The sequences of what is stored, of all of the version's keys or of some; what is known later than now apart."""
+def without_history(
+    context: StoreContext, rows: RowEncoder, keys: pa.Table | None, seen: KeyNumbers, number: Callable[[bytes], int]
+) -> Iterator[list[Row]]:
+    """What is stored now, of all keys or of some, that history does not have, some at a time."""
+    for some in _chunks(stored_rows(context, rows, keys)):
+        missing = seen.missing([number(key) for key, _ in some])
+        yield [pair for pair, lacks in zip(some, missing, strict=True) if lacks]
+
+
+def read_stored(
+    context: StoreContext,
+    rows: RowEncoder,
+    keys: pa.Table | None,
+    now: int,
+    number: Callable[[bytes], int] = hash,
+) -> StoredRows:
+    """What is stored, of all of the version's keys or of some; what is known later than now apart.
+
+    Args:
+        context: the store's parts and settings.
+        rows: how the version's rows are packed.
+        keys: of these alone; None: of all.
+        now: microseconds.
+        number: of stored keys, by which their sequences are found.
+    """
     hashes: list[int] = []
     sequences: list[int] = []
     ahead: dict[bytes, bytes] = {}
+    tombstones: dict[bytes, bytes] = {}
     latest = now
     for key, row in stored_rows(context, rows, keys):
         stored = header(row)
         if stored is None:
             continue
-        hashes.append(hash(key))
+        hashes.append(number(key))
         sequences.append(stored.sequence)
+        if stored.through > MIN_MICROS:
+            tombstones[key] = tombstone_of(current(row))
         if not stored.emptied and stored.known_at > now:
             ahead[key] = row
             latest = max(latest, stored.known_at)
-    order = np.argsort(np.array(hashes, np.int64), kind="stable")
-    return _Stored(np.array(hashes, np.int64)[order], np.array(sequences, np.int64)[order], ahead, latest)
+    return StoredRows(Sequences.of(hashes, sequences), ahead, latest, tombstones)
 
 
 @dataclass
-class _Swap:
+class Swap:
     """What one round puts and removes.
 
     Attributes:
         context: the store's parts and settings.
         view: the version.
-        stored: what was there before history was read.
+        stored: the sequences of what was there before history was read.
         marks: D and P of the keys that the log has a delete of.
         lease: of the run.
         forced: counts what was done.
@@ -217,7 +226,7 @@ class _Swap:
 
     context: StoreContext
     view: ResolvedView
-    stored: _Stored
+    stored: Sequences
     marks: Marks
     lease: RunLease
     forced: Forced
@@ -231,31 +240,15 @@ class _Swap:
         before = self.context.online.multi_get([key for key, _ in pairs])
         outcomes = put_rows(self.context, self.view, pairs, until=self.lease.until(), position=position)
         self.forced.too_large.add(self.context.online, RowEncoder(self.context.project, self.view), pairs, outcomes)
-        changes: list[Change] = []
-        lowered: list[bool] = []
-        for (key, new), row, outcome in zip(pairs, before, outcomes, strict=True):
-            if outcome is PutOutcome.TOO_LARGE:
-                continue
-            deleted, old = self._tombstone(key), _readable(row)
-            applied = outcome is PutOutcome.APPLIED
-            same = old is not None and _equal(old, new)
-            if applied:
-                self.forced.put += not same
-                if deleted == (tombstone_of(old) if old is not None else b""):
-                    continue
-            wanted = carrying(new[: SEQUENCE.start] + fresh_sequence() + new[SEQUENCE.stop :], deleted)
-            # a source row that was there already was not put again
-            put = applied and not (same and not from_log(new))
-            changes.append((key, sequence_of(new) if put else self.stored.sequence(key), wanted))
-            lowered.append(old is not None and (new[ORDER] < old[ORDER] or deleted < tombstone_of(old)))
-        self.forced.put += sum(self._swap(changes, lowered))
+        made = replacing(pairs, before, outcomes, self._sequence, self._tombstone)
+        self.forced.put += made.put + sum(self._swap(made.changes, made.lowered))
 
     def remove(self, pairs: list[tuple[bytes, bytes]]) -> None:
         """Remove rows that history does not have; where the log has a delete of the key the header stays."""
         changes: list[Change] = []
         emptied_: list[bool] = []
         for key, row in pairs:
-            deleted, old = self._tombstone(key), _readable(row)
+            deleted, old = self._tombstone(key), readable(row)
             empty = old is not None and bool(old[1] & EMPTIED)
             if old is not None and empty and deleted and tombstone_of(old) == deleted:
                 continue
@@ -263,7 +256,7 @@ class _Swap:
             if deleted:
                 position, through = self.marks[key]
                 wanted = emptied(None if old is None else carrying(old, b""), through, position)
-            changes.append((key, self.stored.sequence(key), wanted))
+            changes.append((key, self._sequence(key), wanted))
             emptied_.append(empty)
             self.again[key] = row
         done = self._swap(changes, [not empty for empty in emptied_])
@@ -280,18 +273,16 @@ class _Swap:
                 self.again[key] = row or kept
         return done
 
+    def _sequence(self, key: bytes) -> int:
+        return self.stored.of_number(hash(key))
+
     def _tombstone(self, key: bytes) -> bytes:
-        mark = self.marks.get(key)
-        return b"" if mark is None else tombstone(mark[1], mark[0])
+        return stored_mark(self.marks.get(key))
 
 
-def _readable(row: bytes | None) -> bytes | None:
-    return current(row) if row is not None and is_row(row) else None
-
-
-def _equal(row: bytes, new: bytes) -> bool:
-    row = without_tombstone(row)
-    return row[: SEQUENCE.start] == new[: SEQUENCE.start] and row[ORDER.start :] == new[ORDER.start :]
+def stored_mark(mark: Tombstone | None) -> bytes:
+    """P and D as they are stored; empty where there are none."""
+    return b"" if mark is None else tombstone(mark[1], mark[0])
 
 
 def _chunks(pairs: Iterable[tuple[bytes, bytes]]) -> Iterator[list[tuple[bytes, bytes]]]:
@@ -319,7 +310,7 @@ def key_table(rows: RowEncoder, pairs: Mapping[bytes, bytes | None]) -> pa.Table
     return pa.table(dict(zip(rows.names, columns, strict=True)))
 
 
-def _marks(
+def log_marks(
     context: StoreContext, rows: RowEncoder, log: LogSlice, keys: pa.Table | None
 ) -> dict[bytes, tuple[int, int]]:
     """D and P of every key that the log has a delete of; those of purges by the rows that are stored."""
@@ -336,26 +327,3 @@ def _marks(
             position, through = marks.get(key, (0, MIN_MICROS))
             marks[key] = max(position, purged[0]), max(through, purged[1])
     return marks
-
-
-class _Hashes:
-    """Keys that history has, at eight bytes each."""
-
-    def __init__(self) -> None:
-        self._parts: list[NDArray[np.int64]] = []
-        self._sorted: NDArray[np.int64] | None = None
-
-    def add(self, keys: Iterable[bytes]) -> None:
-        """Take note of stored keys."""
-        self._parts.append(np.fromiter(map(hash, keys), np.int64))
-        self._sorted = None
-
-    def missing(self, keys: list[bytes]) -> list[bool]:
-        """Which of these stored keys history does not have."""
-        if self._sorted is None:
-            self._sorted = np.sort(np.concatenate(self._parts)) if self._parts else np.array([], np.int64)
-        wanted = np.fromiter(map(hash, keys), np.int64, len(keys))
-        places = np.searchsorted(self._sorted, wanted)
-        there = places < len(self._sorted)
-        there[there] = self._sorted[places[there]] == wanted[there]
-        return [not one for one in there]

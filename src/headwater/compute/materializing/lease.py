@@ -72,10 +72,13 @@ class RunLease:
             if self.shared is None:
                 self._context.leases.release(self._lease)
             else:
-                self._end_shared(self.shared)
+                self._end_shared(self.shared, well=kind is None)
 
-    def _end_shared(self, shared: SharedLease) -> None:
-        """Let processes that put for the run put no more; the lease lasts until nothing that they began can apply."""
+    def _end_shared(self, shared: SharedLease, *, well: bool) -> None:
+        """Let processes that put for the run put no more; the lease lasts until nothing that they began can apply.
+
+        So do notes of force runs; of a run that failed they stay as they are.
+        """
         # a renewal that hangs may write once more: then the end that it writes counts, and the lease is as long
         if not self._lock.acquire(timeout=_AT_END):
             return
@@ -86,6 +89,9 @@ class RunLease:
         finally:
             self._lock.release()
         tail = min(timedelta(microseconds=PUT_TIME), self._context.settings.lease_time)
+        end = to_micros(self._context.online.clock()) + duration_micros(tail)
+        for note in self._forcing if well else ():
+            self._context.forcing.extend(note, end)
         self._context.leases.renew(self._lease, lasts=tail)
 
     def _next(self) -> tuple[float, int]:

@@ -12,10 +12,11 @@ from headwater.clock import MIN_MICROS, duration_micros, from_micros
 from headwater.compute.context import StoreContext
 from headwater.compute.inputs import skipped_columns, skipped_rows, with_log
 from headwater.compute.materializing.force import Forced, make_equal
+from headwater.compute.materializing.force_elsewhere import make_equal_elsewhere
 from headwater.compute.materializing.lease import RunLease
 from headwater.compute.materializing.run_files import RunFiles
 from headwater.compute.materializing.shared_lease import SharedLease
-from headwater.compute.materializing.sink import OnlineSink, puts_elsewhere, sink_of
+from headwater.compute.materializing.sink import OnlineSink, Stopped, puts_elsewhere, sink_of
 from headwater.compute.materializing.source_ties import Ties
 from headwater.compute.reports import RunReport
 from headwater.compute.writing.delete import hide_rows
@@ -37,10 +38,6 @@ _STEPPED_OVER = (
     "its rows are left out and the watermark stays where it is, until the file is restored or given up: headwater "
     "verify says how"
 )
-
-
-class Stopped(Unavailable):
-    """The engine's processes put no more rows of a run."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +119,7 @@ class Run:
 
     def _shared(self) -> SharedLease | None:
         """The lease of the engine's processes; None where this process puts all rows."""
-        return None if self._whole or not puts_elsewhere(self.context) else SharedLease(self.context, self.view)
+        return SharedLease(self.context, self.view) if puts_elsewhere(self.context) else None
 
     def _begin(self) -> None:
         self._counts, self._keys, self._applied, self._superseded, self._deleted = ChangeCounts(), 0, 0, 0, 0
@@ -142,20 +139,19 @@ class Run:
         self.reached = Watermark(end, log.position)
         self._hide_again(rows, log, since, lease)
         files = self._files = RunFiles.of(context, self.view, since, token, by_time=self.bounds.start is not None)
-        if self._whole:
-            self._skip(log, 0)
-            make_equal(context, self.view, log, lease, self._forced, keys=self.keys, counts=self._counts)
-            self._applied, self._keys = self._forced.put, self._forced.keys
-            files.forced()
-        else:
-            request = self._request(log, since, end)
-            self._skip(log, request.since.position)
-            try:
+        try:
+            if self._whole:
+                self._skip(log, 0)
+                self._make_equal(log, lease, token)
+                files.forced()
+            else:
+                request = self._request(log, since, end)
+                self._skip(log, request.since.position)
                 self._put_source(rows, request, log, lease, files, token)
-            except Stopped:
-                if context.online.put_meta({}, epoch=(token_key(context.project), epoch)):
-                    raise
-                return None
+        except Stopped:
+            if context.online.put_meta({}, epoch=(token_key(context.project), epoch)):
+                raise
+            return None
         files.add(self._counts)
         return self._finish(epoch, token, stored, log, lease, began)
 
@@ -164,6 +160,22 @@ class Run:
         skipped = skipped_rows(self.view, log, position)
         self._counts.skipped += skipped
         self._skipped_columns = skipped_columns(self.view, log, position) if skipped else ()
+
+    def _make_equal(self, log: LogSlice, lease: RunLease, token: bytes) -> None:
+        """Make the keys asked for equal to history."""
+        sink = self._sink(lease, token, log)
+        if sink is None:
+            make_equal(self.context, self.view, log, lease, self._forced, keys=self.keys, counts=self._counts)
+        else:
+            make_equal_elsewhere(
+                self.context, self.view, sink, lease, self._forced, keys=self.keys, counts=self._counts
+            )
+        self._applied, self._keys = self._forced.put, self._forced.keys
+
+    def _sink(self, lease: RunLease, token: bytes, log: LogSlice) -> OnlineSink | None:
+        """What the engine's processes put rows by; None where this process puts all."""
+        shared = lease.shared
+        return None if shared is None else sink_of(self.context, self.view, shared, token, log.position)
 
     def _put_source(
         self,
@@ -192,8 +204,7 @@ class Run:
         """Put what history has of a request; ties of source rows are settled by what the source says now."""
         step = f"materialize {self.view.name}@{self.view.version}"
         ties = Ties(self.context, self.view, log)
-        shared = lease.shared
-        sink = None if shared is None else sink_of(self.context, self.view, shared, token, log.position)
+        sink = self._sink(lease, token, log)
         if sink is None:
             self._put_here(rows, request, log, lease, ties, step)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -15,17 +16,24 @@ from headwater.compute.materializing.shared_lease import PUT_TIME, LeaseEnded, S
 from headwater.compute.online_location import OnlineLocation
 from headwater.compute.writing.put import expires_in, put_without
 from headwater.compute.writing.too_large import named, too_large
-from headwater.errors import ConfigError, MissingExtra
+from headwater.errors import ConfigError, MissingExtra, Unavailable
 from headwater.offline.base import OfflineEngine
 from headwater.offline.sink import Executors, PutCounts
-from headwater.online.base import Capabilities, OnlineStore, PutOutcome
+from headwater.online.base import Capabilities, OnlineStore, PutOutcome, Row
 from headwater.online.meta import greatest_key
 from headwater.online.rows.encoder import VersionRows
 from headwater.planning.layout import RowLayout
 from headwater.planning.resolved import ResolvedKey, ResolvedView
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 ROWS = 65_536
 """Rows that are put at once."""
+
+
+class Stopped(Unavailable):
+    """The engine's processes put no more rows of a run."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,7 @@ class OnlineSink:
 
     def put(self, batches: Iterable[pa.RecordBatch]) -> PutCounts:
         """See `Sink.put`."""
-        total = _Total()
+        total = Total()
         rows = VersionRows(self.project, self.name, self.version, self.keys, self.layout)
         with ExitStack() as stack:
             online: OnlineStore | None = None
@@ -80,11 +88,36 @@ class OnlineSink:
                 left, why = self._left(online)
                 if why:
                     return total.counts(why)
-                until, high_water = now + min(left, PUT_TIME), (greatest_key(self.project), self.position)
-                outcomes = put_without(gone, online, pairs, until, self.expires, high_water)
-                large = [(pairs[i][0], text) for i, text in named(online, rows, pairs, outcomes)]
-                total.add(rows, batch, outcomes, large)
+                self._put(online, rows, batch, pairs, gone, now + min(left, PUT_TIME), total)
         return total.counts()
+
+    def _put(
+        self,
+        online: OnlineStore,
+        rows: VersionRows,
+        batch: pa.RecordBatch,
+        pairs: list[Row],
+        gone: list[int],
+        until: int,
+        total: Total,
+    ) -> None:
+        """Put some rows, and count them.
+
+        Args:
+            online: the store.
+            rows: how the version's rows are packed.
+            batch: the rows ...
+            pairs: ... as they are packed, those with a key.
+            gone: the positions of those that are too large.
+            until: microseconds by the store's clock; see `OnlineStore.put`.
+            total: what became of them is added to it.
+        """
+        outcomes = self._put_guarded(online, pairs, gone, until)
+        total.add(rows, batch, outcomes, large_rows(online, rows, pairs, outcomes))
+
+    def _put_guarded(self, online: OnlineStore, pairs: list[Row], gone: list[int], until: int) -> list[PutOutcome]:
+        high_water = (greatest_key(self.project), self.position)
+        return put_without(gone, online, pairs, until, self.expires, high_water)
 
     def _left(self, online: OnlineStore) -> tuple[int, str]:
         """For how long the run may put, microseconds; and why it may not."""
@@ -95,13 +128,22 @@ class OnlineSink:
         return left, ""
 
 
-class _Total:
+def large_rows(
+    online: OnlineStore, rows: VersionRows, pairs: list[Row], outcomes: list[PutOutcome]
+) -> list[tuple[bytes, str]]:
+    """Stored key of each row that was too large, and what is said of it."""
+    return [(pairs[i][0], text) for i, text in named(online, rows, pairs, outcomes)]
+
+
+class Total:
     """What has become of the rows so far."""
 
     def __init__(self) -> None:
         self.keys = self.applied = self.superseded = 0
         self.ties: list[pa.RecordBatch] = []
         self.too_large: list[tuple[bytes, str]] = []
+        self.numbers: list[NDArray[np.int64]] = []
+        self.again: list[bytes] = []
 
     def add(
         self,
@@ -126,7 +168,10 @@ class _Total:
                 for batch in self.ties:
                     writer.write_batch(batch)
             ties = sink.getvalue().to_pybytes()
-        return PutCounts(self.keys, self.applied, self.superseded, ties, tuple(self.too_large), stopped)
+        numbers = np.concatenate(self.numbers).tobytes() if self.numbers else b""
+        return PutCounts(
+            self.keys, self.applied, self.superseded, ties, tuple(self.too_large), stopped, numbers, tuple(self.again)
+        )
 
 
 def tied_rows(rows: VersionRows, batch: pa.RecordBatch, outcomes: list[PutOutcome]) -> pa.RecordBatch | None:
