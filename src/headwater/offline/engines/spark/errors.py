@@ -24,12 +24,26 @@ _LOST = (
     "INVALID_HANDLE",
     "SESSION_CLOSED",
     "SESSION_NOT_FOUND",
-    "failed to connect",
+    "failed to connect to all addresses",
     "Socket closed",
     "channel is closed",
     "closed channel",
     "error occurred while trying to connect to the Java server",
 )
+_ANOTHERS = re.compile(
+    r"(?<!Annotated)ConnectException|SdkClientException|AmazonClientException|TTransportException|MetaException"
+    r"|HttpHostConnectException|Generic \w+ error|error sending request|OperationalError|PSQLException"
+)
+"""Who reports a refused connection that is not the driver's own: Spark is there, what it connected to is not."""
+_REFUSED_BY = (
+    re.compile(r"Connect to ([\w.\-]+:\d+)[^:]* failed"),
+    re.compile(r"Call From \S+ to ([\w.\-]+:\d+) failed"),
+    re.compile(r"error sending request for url \(\w+://(?:[^@/\s]*@)?([^/\s?)]+)"),
+    re.compile(r"Connection to ([\w.\-]+:\d+) refused"),
+    re.compile(r"[Ff]ailed to connect to (?:[\w.\-]*/)?([\w.\-]+:\d+)"),
+)
+"""The address that was refused, as clients of stores and databases say it."""
+_METASTORE = re.compile(r"meta ?store", re.IGNORECASE)
 _OF_THE_DATA = (
     "UNRESOLVED_COLUMN",
     "PARSE_SYNTAX_ERROR",
@@ -129,6 +143,12 @@ def translated(bad: Exception, tables: Callable[[], Sequence[str]] = list) -> He
             "PYSPARK_PYTHON before Spark is started (on this machine sys.executable), or install it on the executors "
             "(docs/beyond-one-machine.md)"
         )
+    refused = _refused_by(text)
+    if refused is not None:
+        return StoreError(
+            f"spark: {refused} refused the connection ({short(bad)}): Spark is running, but does not reach it; start "
+            "it, or correct its address in Spark's settings"
+        )
     if any(lost in text for lost in _LOST):
         return Unavailable(
             f"spark: its driver or server is gone ({short(bad)}); open the store again, with a new session where "
@@ -152,6 +172,19 @@ def translated(bad: Exception, tables: Callable[[], Sequence[str]] = list) -> He
         )
     kind = StatementError if any(name in text for name in _OF_THE_DATA) else StoreError
     return kind(f"spark: {short(bad)}")
+
+
+def _refused_by(text: str) -> str | None:
+    """Who refused a connection of Spark's to something else; None: none was, or it was Spark itself."""
+    if "refused" not in text:
+        return None
+    if not _ANOTHERS.search(text) or "StatusCode.UNAVAILABLE" in text:
+        return None
+    for pattern in _REFUSED_BY:
+        found = pattern.search(text)
+        if found is not None:
+            return found[1]
+    return "the metastore" if _METASTORE.search(text) else "a server that it reads from or writes to"
 
 
 def _own(text: str) -> HeadwaterError | None:

@@ -27,6 +27,55 @@ def test_a_lost_driver_and_a_full_disk_are_named():
     assert isinstance(full, hw.errors.StorageFull) and "spark.local.dir" in str(full)
 
 
+REFUSED = [
+    (
+        "MetaException(message:Could not connect to meta store using any of the URIs provided. Most recent failure: "
+        "org.apache.thrift.transport.TTransportException: java.net.ConnectException: Connection refused)",
+        "the metastore",
+    ),
+    (
+        "java.net.ConnectException: Call From me/10.0.0.1 to namenode:8020 failed on connection exception: "
+        "java.net.ConnectException: Connection refused; For more details see",
+        "namenode:8020",
+    ),
+    (
+        "software.amazon.awssdk.core.exception.SdkClientException: Unable to execute HTTP request: Connect to "
+        "minio:9000 [minio/10.0.0.2] failed: Connection refused",
+        "minio:9000",
+    ),
+    (
+        "Generic S3 error: Error after 10 retries: error sending request for url (http://u:p@127.0.0.1:9000/bucket/x): "
+        "Connection refused (os error 111)",
+        "127.0.0.1:9000",
+    ),
+    ("org.postgresql.util.PSQLException: Connection to db:5432 refused. Check that", "db:5432"),
+    ("io.HttpHostConnectException: something: Connection refused", "a server that it reads from"),
+]
+
+
+@pytest.mark.parametrize(("text", "who"), REFUSED)
+def test_who_refuses_spark_is_named_and_spark_is_not_taken_for_lost(text, who):
+    found = translated(RuntimeError(text))
+    assert type(found) is hw.errors.StoreError
+    assert str(found).startswith(f"spark: {who}") and "does not reach it" in str(found)
+    assert "open the store again" not in str(found)
+
+
+LOST = [
+    "[Errno 111] Connection refused",
+    "An error occurred while trying to connect to the Java server (127.0.0.1:25333)",
+    '<RPC\n\tstatus = StatusCode.UNAVAILABLE\n\tdetails = "failed to connect to all addresses; last error: UNKNOWN: '
+    'ipv4:127.0.0.1:9: Failed to connect to remote host: connect: Connection refused (111)"\n>',
+    "io.netty.channel.AbstractChannel$AnnotatedConnectException: Connection refused: worker/10.0.0.3:7078",
+]
+
+
+@pytest.mark.parametrize("text", LOST)
+def test_a_driver_that_refuses_is_lost(text):
+    found = translated(RuntimeError(text))
+    assert type(found) is hw.Unavailable and "open the store again" in str(found)
+
+
 CAUSES = [
     ("[TABLE_OR_VIEW_NOT_FOUND] The table or view `db`.`ride` cannot be found. Verify", StatementError, "'db.ride'"),
     ("Table not found: [TABLE_OR_VIEW_NOT_FOUND] Table or view not found: ride", StatementError, "no table 'ride'"),
