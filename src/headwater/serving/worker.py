@@ -76,6 +76,26 @@ class _Server(uvicorn.Server):
         self._app.requests.draining = self.should_exit = True
 
 
+def _uvicorn(app: App, settings: ServerSettings) -> uvicorn.Config:
+    """What uvicorn does, which is little: sockets, the stop, TLS."""
+    return uvicorn.Config(
+        app,
+        http=BoundedConnection,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=int(settings.grace),
+        limit_concurrency=None,
+        backlog=2048,
+        ssl_certfile=settings.certificate or None,
+        ssl_keyfile=settings.private_key or None,
+    )
+
+
 def serve(
     project: str,
     settings: ServerSettings,
@@ -102,24 +122,8 @@ def serve(
     if settings.keys:
         keys = KeyRing(store.sync.registry.api_keys.all, system_clock)
     app = App(store, settings, keys, metrics=metrics)
-    config = uvicorn.Config(
-        app,
-        http=BoundedConnection,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=int(settings.grace),
-        limit_concurrency=None,
-        backlog=2048,
-        ssl_certfile=settings.certificate or None,
-        ssl_keyfile=settings.private_key or None,
-    )
     ServerLog(app.requests.log).install()
-    server = _Server(config, app, link, shares)
+    server = _Server(_uvicorn(app, settings), app, link, shares)
 
     async def counted() -> None:
         # others see what this worker's reads did, and that it is there
@@ -149,7 +153,7 @@ def serve(
                 task.cancel()
             await store.close()
 
-    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(run())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -86,51 +87,84 @@ def save(
         include=include,
         timezone=timezone,
     )
-    request, resolved = result.request, result.resolved
-    assert resolved is not None
-    labels = _labels(result, labels, resolved.request_fields)
-    sources = _sources(context, request)
-    saved_at, snapshot = context.clock(), context.registry.snapshot()
-    service = service_version(snapshot, features, history=True)
+    made_of = _MadeOf.now(context, result, labels, features)
     with context.training_sets.begun(name) as folder:
         rows = _write(context, name, result, folder)
-        _check_unmoved(context, request, sources)
-        columns = rows.described(tuple(_columns(result, resolved, labels)))
-
-        manifest = Manifest(
-            name=name,
-            version=1,
-            id=secrets.token_hex(8),
-            project=context.project,
-            saved_at=saved_at,
-            revision=snapshot.revision,
-            selections=tuple(_selection(resolved, column) for column in resolved.outputs),
-            rows=rows.saved(),
-            spine=SavedSpine(
-                tuple(result.spine_columns),
-                rows.spine_digest,
-                result.timestamp_column,
-                request.spine is not None,
-            ),
-            columns=columns,
-            views=tuple(_view(view, sources[i], result, context) for i, view in enumerate(request.views)),
-            functions=tuple(map(_function, resolved.functions)),
-            log=SavedLog(context.log_id, request.log_position),
-            engine=type(context.engine).__name__.removesuffix("Engine").lower(),
-            libraries=libraries(),
-            labels=labels,
-            at=None if request.at is None else from_micros(request.at),
-            as_known=as_known,
-            timezone=timezone,
-            include=tuple(request.include),
-            service=None if service is None else f"{service.name}@{service.version}",
-            warnings=tuple(result.metadata.warnings),
-        )
+        _check_unmoved(context, result.request, made_of.sources)
+        manifest = made_of.manifest(context, name, rows)
         purges = _purges(context, manifest)
         path = context.training_sets.publish(name, folder, manifest, purges)
         # where the file system has no locks, an erase may have begun between the two
         made = purges.erase(path)
     return TrainingSet(path, made, context)
+
+
+@dataclass(frozen=True)
+class _MadeOf:
+    """What a set is made of, as it is before its rows are written.
+
+    Attributes:
+        result: the join.
+        resolved: the features that it joins.
+        labels: columns of the spine that a model predicts.
+        sources: of each view of the request.
+        saved_at: the time.
+        revision: of the registry.
+        service: the name and version of the service that was asked for.
+    """
+
+    result: HistoryResult
+    resolved: ResolvedRequest
+    labels: tuple[str, ...]
+    sources: Sequence[SavedSource | None]
+    saved_at: datetime
+    revision: int
+    service: str | None
+
+    @staticmethod
+    def now(context: StoreContext, result: HistoryResult, labels: Sequence[str] | str, features: Any) -> _MadeOf:
+        """What a join would be saved of now.
+
+        Raises:
+            UsageError: a label that cannot be one.
+        """
+        resolved = result.resolved
+        assert resolved is not None
+        checked = _labels(result, labels, resolved.request_fields)
+        sources = _sources(context, result.request)
+        saved_at, snapshot = context.clock(), context.registry.snapshot()
+        service = service_version(snapshot, features, history=True)
+        named = None if service is None else f"{service.name}@{service.version}"
+        return _MadeOf(result, resolved, checked, sources, saved_at, snapshot.revision, named)
+
+    def manifest(self, context: StoreContext, name: str, rows: RowsWriter) -> Manifest:
+        """The manifest of the set, once its rows are written."""
+        result, request, resolved = self.result, self.result.request, self.resolved
+        spine = tuple(result.spine_columns)
+        return Manifest(
+            name=name,
+            version=1,
+            id=secrets.token_hex(8),
+            project=context.project,
+            saved_at=self.saved_at,
+            revision=self.revision,
+            selections=tuple(_selection(resolved, column) for column in resolved.outputs),
+            rows=rows.saved(),
+            spine=SavedSpine(spine, rows.spine_digest, result.timestamp_column, request.spine is not None),
+            columns=rows.described(tuple(_columns(result, resolved, self.labels))),
+            views=tuple(_view(view, self.sources[i], result, context) for i, view in enumerate(request.views)),
+            functions=tuple(map(_function, resolved.functions)),
+            log=SavedLog(context.log_id, request.log_position),
+            engine=type(context.engine).__name__.removesuffix("Engine").lower(),
+            libraries=libraries(),
+            labels=self.labels,
+            at=None if request.at is None else from_micros(request.at),
+            as_known=request.as_known,
+            timezone=request.timezone,
+            include=tuple(request.include),
+            service=self.service,
+            warnings=tuple(result.metadata.warnings),
+        )
 
 
 def _purges(context: StoreContext, manifest: Manifest) -> NewPurges:

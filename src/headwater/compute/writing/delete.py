@@ -12,12 +12,13 @@ from headwater.compute.context import WRITE_TIME, StoreContext
 from headwater.compute.recent import SAMPLE, RecentWrite, Sample
 from headwater.compute.reports import DeleteReport
 from headwater.compute.writing.acknowledged import acknowledge
-from headwater.compute.writing.keys import keys_of_versions, shown_keys
+from headwater.compute.writing.keys import KeysOfVersions, keys_of_versions, shown_keys
 from headwater.compute.writing.put_windows import delete_window_rows
 from headwater.compute.writing.registry_guard import ATTEMPTS, Changed, unchanged
 from headwater.compute.writing.swap import CHUNK, Until, update
 from headwater.errors import RegistryConflict, StoreError
 from headwater.offline.base import Tombstone
+from headwater.offline.log.deleting import Deleted
 from headwater.offline.log.requests import Recorded, Request
 from headwater.offline.log.state import LogRestored
 from headwater.online.guard import deleted_row
@@ -71,43 +72,33 @@ def delete(
         versions = [(whole_view(record, version), keys.of(names)) for version, names in keys.same]
         stored = [_stored(context, version, mine) for version, mine in versions]
         rows = list(zip(*(rows for _, rows in stored), strict=True))
-        known = [max(map(_known, each)) for each in rows]
         windows = any(version.windows is not None for version, _ in versions)
         try:
-            others = [names for _, names in keys.same]
-            check = unchanged(context, snapshot)
             if recorded is None:
-                marked = context.log.delete(
+                added = context.log.delete(
                     view,
                     keys.table,
-                    known,
+                    [max(map(_known, each)) for each in rows],
                     purge=purge,
-                    names=others,
-                    check=check,
+                    names=[names for _, names in keys.same],
+                    check=unchanged(context, snapshot),
                     request=request,
                     windows=[max(map(_newest_known, each), default=MIN_MICROS) for each in rows] if windows else None,
                     tolerance=duration_micros(context.settings.tolerance),
                 )
             else:
-                marked = context.log.deleted_before(view, recorded, purge=purge)
+                added = context.log.deleted_before(view, recorded, purge=purge)
         except (Changed, LogRestored):
             context.claims.claim_online()
             snapshot = context.registry.refresh()
             continue
-        if not marked.positions:
+        if not added.positions:
             return DeleteReport(keys.table.num_rows, 0, None, 0, purge)
-        tombstones = list(zip(marked.positions, marked.through, strict=True))
         try:
-            if purge:
-                note_purges(context, view, dict(zip(context.log.digests(keys.table), tombstones, strict=True)))
-            for version, mine in versions:
-                if version.windows is None:
-                    hide_rows(context, version, mine, tombstones, until)
-                else:
-                    delete_window_rows(context, version, mine, marked, until)
+            _hide(context, view, versions, keys, added, until, purge=purge)
         except StoreError as bad:
             raise type(bad)(f"{bad}; the delete is in the offline log, the next materialize applies it online") from bad
-        position = max(marked.positions)
+        position = max(added.positions)
         recent = RecentWrite(
             from_micros(context.now()), "delete", view, keys.table.num_rows, _sample(keys.table, stored), position
         )
@@ -115,10 +106,29 @@ def delete(
         found = sum(any(map(_has_values, each)) for each in rows)
         pending = from_micros(min(context.log.now() + duration_micros(WRITE_TIME), LAST_MICROS)) if purge else None
         left = tuple(_left(snapshot, view, version) for version in keys.left)
-        return DeleteReport(
-            keys.table.num_rows, found, from_micros(max(marked.through)), position, purge, pending, left
-        )
+        return DeleteReport(keys.table.num_rows, found, from_micros(max(added.through)), position, purge, pending, left)
     raise RegistryConflict(f"{view}: the registry changed {ATTEMPTS} times during the delete; try again")
+
+
+def _hide(
+    context: StoreContext,
+    view: str,
+    versions: Sequence[tuple[ResolvedView, pa.Table]],
+    keys: KeysOfVersions,
+    added: Deleted,
+    until: int,
+    *,
+    purge: bool,
+) -> None:
+    """Hide the rows online that the tombstones hide, in every version."""
+    tombstones = list(zip(added.positions, added.through, strict=True))
+    if purge:
+        note_purges(context, view, dict(zip(context.log.digests(keys.table), tombstones, strict=True)))
+    for version, mine in versions:
+        if version.windows is None:
+            hide_rows(context, version, mine, tombstones, until)
+        else:
+            delete_window_rows(context, version, mine, added, until)
 
 
 def _left(snapshot: RegistrySnapshot, view: str, version: ViewVersion) -> str:

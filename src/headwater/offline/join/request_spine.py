@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pyarrow as pa
 
-from headwater.errors import SourceError, SpineError, UsageError
+from headwater.errors import DataError, SourceError, SpineError, UsageError, brief
 from headwater.offline.base import HistoryRequest
 from headwater.offline.files.queried import in_project
 from headwater.offline.join.entity_spine import EntitySpine, entity_keys
 from headwater.offline.join.placed_spine import PlacedSpine
-from headwater.offline.join.spine import Spine, open_spine
+from headwater.offline.join.spine import FORMS, ParquetSpine, Spine, TableSpine
 from headwater.offline.join.spine_bucket import SpineBucket
+from headwater.offline.join.spine_query import is_file, spine_query
 from headwater.offline.join.workspace import Workspace
+from headwater.planning.local_time import NaiveTimes, local_times
+from headwater.planning.tables import as_table
 from headwater.types import DType
 
 _ROWS = 100_000
+_NO_NUMBERS = (
+    "bucket=…: the views share no join key, so the number of a row decides, and the rows of a query have none: give a "
+    "table or a Parquet file as the spine"
+)
+"""Why a query has no buckets without keys."""
 
 
 def request_spine(request: HistoryRequest, workspace: Callable[[str], Workspace], *, folder: Path, base: Path) -> Spine:
@@ -44,18 +54,58 @@ def request_spine(request: HistoryRequest, workspace: Callable[[str], Workspace]
             raise UsageError("without a spine give at=…: the instant at which every known entity is read")
         return EntitySpine(entity_keys(request.views), request.at, request.as_known, bucket)
     with workspace("spine") as space:
-        return open_spine(
-            request.spine,
-            keys,
-            request.timestamp_column,
-            request.at,
-            query=lambda sql: _answer(space, sql, base),
-            place=lambda sql: _placed(space, sql, request, keys),
-            folder=folder,
-            base=base,
-            timezone=request.timezone,
-            bucket=bucket,
-        )
+        return _given_spine(request, keys, bucket, space, folder, base)
+
+
+def _given_spine(
+    request: HistoryRequest,
+    keys: Mapping[str, DType],
+    bucket: SpineBucket | None,
+    space: Workspace,
+    folder: Path,
+    base: Path,
+) -> Spine:
+    """The spine that the user gave: a table, rows, a Parquet path, or SQL.
+
+    Args:
+        request: what is asked.
+        keys: column → dtype of each join key.
+        bucket: only these rows; None: all.
+        space: answers SQL.
+        folder: where the answer of SQL is kept while the spine lives.
+        base: the project's folder, where a relative path is looked for after the working directory.
+    """
+    given, at, named, timezone = request.spine, request.at, request.timestamp_column, request.timezone
+    if at is not None and named is not None:
+        raise UsageError("timestamp_column=… and at=… are mutually exclusive: the second is one instant for every row")
+    earlier, later = (None if timezone is None else local_times(timezone, later=side) for side in (False, True))
+    mixed: dict[str | None, NaiveTimes] = {}
+
+    def settled(name: str) -> NaiveTimes:
+        mixed[name] = NaiveTimes(later, dates=False) if name in keys else NaiveTimes(earlier)
+        return mixed[name]
+
+    spine: Spine
+    text = spine_query(given) if isinstance(given, str) else None
+    if text is not None:
+        placed = _placed(space, text, request, keys)
+        spine = placed or TableSpine(_kept(*_answer(space, text, base), folder), keys, named, at, given)
+    elif isinstance(given, (str, Path)):
+        spine = ParquetSpine(_file_of(given, base), keys, named, at)
+    else:
+        try:
+            table = as_table(given, "spine", settled)
+        except DataError as bad:
+            raise SpineError(str(bad)) from bad
+        spine = TableSpine(table, keys, named, at, given)
+    spine.zone, spine.bucket = timezone, bucket
+    if text is not None and bucket is not None and not bucket.keys:
+        raise SpineError(_NO_NUMBERS)
+    spine.prepare()
+    if spine.timestamp_column in mixed:
+        times = mixed[spine.timestamp_column]
+        spine.repeated, spine.skipped = times.repeated, times.skipped
+    return spine
 
 
 def _answer(space: Workspace, sql: str, base: Path) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
@@ -82,7 +132,7 @@ def _named_spine(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         raise SpineError(f"the spine's query fails: {bad}") from bad
 
 
-def _placed(space: Workspace, sql: str, request: HistoryRequest, keys: dict[str, DType]) -> Spine | None:
+def _placed(space: Workspace, sql: str, request: HistoryRequest, keys: Mapping[str, DType]) -> Spine | None:
     """The spine where the engine holds the rows of a query; None: it does not."""
     try:
         held = space.query_table(sql)
@@ -91,3 +141,23 @@ def _placed(space: Workspace, sql: str, request: HistoryRequest, keys: dict[str,
     if held is None:
         return None
     return PlacedSpine(held, space.words, keys, request.timestamp_column, request.at, sql)
+
+
+def _file_of(given: str | Path, base: Path) -> Path:
+    for candidate in (Path(given), base / given):
+        if is_file(candidate):
+            return candidate
+    raise SpineError(f"spine {brief(str(given))} is neither SQL nor a file here or in {base}: {FORMS}")
+
+
+def _kept(schema: pa.Schema, batches: Iterator[pa.RecordBatch], folder: Path) -> pa.Table:
+    """An answer in a file that is mapped into memory and has no name any more, so that it is gone with the table."""
+    handle, name = tempfile.mkstemp(suffix=".arrow", dir=folder)
+    os.close(handle)
+    try:
+        with pa.OSFile(name, "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+        return pa.ipc.open_file(pa.memory_map(name)).read_all()
+    finally:
+        Path(name).unlink()

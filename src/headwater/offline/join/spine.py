@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,35 +14,28 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from headwater.errors import DataError, SpineError, UsageError, brief, listing, nearest
+from headwater.errors import SpineError, listing, nearest
 from headwater.offline.files.footers import time_range
 from headwater.offline.join.batches import in_pieces, one_batch
 from headwater.offline.join.relations import ViewRelations, key_form
 from headwater.offline.join.spine_bucket import SpineBucket
-from headwater.offline.join.spine_query import is_file, spine_query
 from headwater.offline.join.workspace import Workspace
 from headwater.offline.trees import Tree
 from headwater.offline.words import Words
-from headwater.planning.local_time import REPEATED, SKIPPED, NaiveTimes, aware, floor_micros, local_times
-from headwater.planning.tables import as_table, column_names, index_hint, match_key
+from headwater.planning.local_time import REPEATED, SKIPPED, aware, floor_micros, local_times
+from headwater.planning.tables import column_names, index_hint, match_key
 from headwater.planning.value_checks import PARSE_TIMES, holds_text, refuse_not_text, refuse_unreadable
 from headwater.types import DType
 
 TIMESTAMPS = ("timestamp", "event_timestamp")
-Query = Callable[[str], tuple[pa.Schema, Iterator[pa.RecordBatch]]]
 ViewKeys = tuple[ViewRelations, tuple[str, ...]]
 _SHOWN = 10
-_FORMS = (
+FORMS = (
     "a spine is a table, the path of a Parquet file, or SQL that begins with SELECT, WITH or FROM "
     "(a CSV: \"SELECT * FROM read_csv('spine.csv')\", or pandas.read_csv('spine.csv', parse_dates=['timestamp']))"
 )
 _BATCH = 131_072
 _TWO_DAYS = 2 * 86_400_000_000
-NO_NUMBERS = (
-    "bucket=…: the views share no join key, so the number of a row decides, and the rows of a query have none: give a "
-    "table or a Parquet file as the spine"
-)
-"""Why a query has no buckets without keys."""
 
 
 @dataclass
@@ -340,7 +331,7 @@ class ParquetSpine(LocalSpine):
             with pq.ParquetFile(path) as file:
                 self._schema = file.schema_arrow.remove_metadata()
         except (pa.ArrowException, OSError) as bad:
-            raise SpineError(f"cannot read the spine {path} as Parquet: {bad}; {_FORMS}") from bad
+            raise SpineError(f"cannot read the spine {path} as Parquet: {bad}; {FORMS}") from bad
 
     @property
     def file(self) -> Path | None:
@@ -377,87 +368,3 @@ class ParquetSpine(LocalSpine):
                     held, count = table.slice(rows).to_batches(), count - rows
             if count:
                 yield one_batch(pa.Table.from_batches(held), count)
-
-
-def open_spine(
-    given: Any,
-    keys: Mapping[str, DType],
-    timestamp_column: str | None,
-    at: int | None,
-    *,
-    query: Query,
-    place: Callable[[str], Spine | None],
-    folder: Path,
-    base: Path,
-    timezone: str | None = None,
-    bucket: SpineBucket | None = None,
-) -> Spine:
-    """The spine that the user gave, checked.
-
-    Args:
-        given: a pandas, polars or pyarrow table, rows, a Parquet path, or SQL.
-        keys: column → dtype of each join key.
-        timestamp_column: see `Spine`.
-        at: see `Spine`.
-        query: runs SQL; gives the schema and the batches of the answer.
-        place: the spine that SQL is where the engine holds its rows; None where `query` runs it.
-        folder: where the answer of SQL is kept while the spine lives.
-        base: the project's folder, where a relative path is looked for after the working directory.
-        timezone: of naive timestamps; None: UTC.
-        bucket: only these rows; None: all.
-
-    Raises:
-        SpineError: a missing column, a key of another type, an unreadable file.
-        UsageError: both a timestamp column and `at`.
-    """
-    if at is not None and timestamp_column is not None:
-        raise UsageError("timestamp_column=… and at=… are mutually exclusive: the second is one instant for every row")
-    earlier, later = (None if timezone is None else local_times(timezone, later=side) for side in (False, True))
-    mixed: dict[str | None, NaiveTimes] = {}
-
-    def settled(name: str) -> NaiveTimes:
-        mixed[name] = NaiveTimes(later, dates=False) if name in keys else NaiveTimes(earlier)
-        return mixed[name]
-
-    spine: Spine
-    text = spine_query(given) if isinstance(given, str) else None
-    if text is not None:
-        placed = place(text)
-        spine = placed or TableSpine(_kept(query, text, folder), keys, timestamp_column, at, given)
-    elif isinstance(given, (str, Path)):
-        spine = ParquetSpine(_file_of(given, base), keys, timestamp_column, at)
-    else:
-        try:
-            table = as_table(given, "spine", settled)
-        except DataError as bad:
-            raise SpineError(str(bad)) from bad
-        spine = TableSpine(table, keys, timestamp_column, at, given)
-    spine.zone, spine.bucket = timezone, bucket
-    if text is not None and bucket is not None and not bucket.keys:
-        raise SpineError(NO_NUMBERS)
-    spine.prepare()
-    if spine.timestamp_column in mixed:
-        times = mixed[spine.timestamp_column]
-        spine.repeated, spine.skipped = times.repeated, times.skipped
-    return spine
-
-
-def _file_of(given: str | Path, base: Path) -> Path:
-    for candidate in (Path(given), base / given):
-        if is_file(candidate):
-            return candidate
-    raise SpineError(f"spine {brief(str(given))} is neither SQL nor a file here or in {base}: {_FORMS}")
-
-
-def _kept(query: Query, text: str, folder: Path) -> pa.Table:
-    """An answer in a file that is mapped into memory and has no name any more, so that it is gone with the table."""
-    schema, batches = query(text)
-    handle, name = tempfile.mkstemp(suffix=".arrow", dir=folder)
-    os.close(handle)
-    try:
-        with pa.OSFile(name, "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-            for batch in batches:
-                writer.write_batch(batch)
-        return pa.ipc.open_file(pa.memory_map(name)).read_all()
-    finally:
-        Path(name).unlink()
