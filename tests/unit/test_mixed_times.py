@@ -57,7 +57,7 @@ def view(source: Any) -> hw.FeatureView:
     return hw.FeatureView("load", entity=SENSOR, source=source, features=[hw.Feature("watts", hw.Int64)])
 
 
-@pytest.mark.parametrize(("form", "names"), share(product(FORMS, ORDERS), 2))
+@pytest.mark.parametrize(("form", "names"), share(product(FORMS, ORDERS), 4))
 def test_each_time_is_of_its_own_kind(form: str, names: Sequence[str]) -> None:
     made = FORMS[form]
     want = {name: GIVEN[name][1] for name in names}

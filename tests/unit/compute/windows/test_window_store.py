@@ -30,6 +30,7 @@ def fast_folder(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("files", [False, True], ids=["written", "files"])
 @pytest.mark.parametrize("kind", ["memory", "lmdb"])
 def test_rows_are_what_brute_force_says(fast_folder: Path, kind: str, files: bool) -> None:

@@ -338,6 +338,7 @@ def test_partitions_are_the_same_values_whichever_files_are_read(engine: DuckDBE
     }
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
 @pytest.mark.parametrize("zone", [None, "UTC"])
 @pytest.mark.parametrize("road", ["disk", "bucket"])

@@ -433,6 +433,7 @@ def test_half_bytes_are_refused(tmp_path: Path, text: str) -> None:
         paid(tmp_path, f"order,t,paid\nA1,2026-06-01,x\nA1,2026-06-01,{text}\n", dtype=hw.Bytes)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("options", [{}, {"comment": "#"}, {"escape": "\\"}])
 def test_quotes_tell_a_text_from_null_unless_the_nulls_are_stated(

@@ -89,7 +89,7 @@ def _jobs() -> list[Callable[[hw.FeatureStore], Any]]:
     ]
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(4, turn=0)
 @pytest.mark.parametrize(("column", "values"), BAD)
 @pytest.mark.parametrize("statistics", [True, False])
 def test_a_parquet_file(column: str, values: pa.Array, statistics: bool, tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_table(column: str, values: pa.Array) -> None:
     assert all(repr(column) in one and "row 1" in one for one in said)
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(4, turn=2)
 @pytest.mark.parametrize(("column", "values"), BAD)
 @pytest.mark.parametrize("in_file", [True, False])
 def test_a_query(column: str, values: pa.Array, in_file: bool, tmp_path: Path) -> None:

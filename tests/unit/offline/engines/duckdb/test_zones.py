@@ -188,7 +188,7 @@ def time_of_row(folder: Path, source: Source, **sources: Any) -> datetime:
     ("kind", "inner", "outer"),
     share(
         product(["parquet", "nanoseconds", "csv", "json", "memory", "query"], [None, "UTC", NEW_YORK], [None, BERLIN]),
-        3,
+        4,
     ),
 )
 def test_the_tables_of_a_query_have_a_zone_of_their_own(
@@ -225,7 +225,7 @@ DAYS = [date(2018, 11, 4), date(2018, 3, 11), date(2026, 7, 1), date(2018, 11, 4
 """In Sao Paulo the first has no midnight, in Havana the last has two."""
 
 
-@pytest.mark.parametrize(("kind", "zone"), share(product(["parquet", "query", "memory", "push"], ZONES), 3))
+@pytest.mark.parametrize(("kind", "zone"), share(product(["parquet", "query", "memory", "push"], ZONES), 4))
 def test_a_day_that_is_a_time_too_is_the_day_that_was_given(tmp_path: Path, kind: str, zone: str | None) -> None:
     given = pa.table({"user": range(5), "day": DAYS, "x": [1.0] * 5})
     pq.write_table(given, tmp_path / "d.parquet")
@@ -422,7 +422,7 @@ def test_naive_elements_of_arrays_are_of_the_source_s_zone(tmp_path: Path, kind:
             ["parquet", "query", "memory", "push", "csv", "json"],
             [None, "UTC", "Europe/Berlin", "America/New_York"],
         ),
-        2,
+        4,
     ),
 )
 def test_a_day_that_is_key_and_time_is_itself_or_refused_with_a_cure(

@@ -445,6 +445,7 @@ def test_a_cancelled_read_leaves_the_client_whole(make):
 # writes
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("kind", ["throttle", "internal", "lost"])
 @pytest.mark.parametrize("order", [Order(1), Order(1, 1, 1, 9)])
 def test_puts_that_are_throttled_are_all_there_in_the_end(make, dynamodb_server, kind, order):
@@ -535,6 +536,7 @@ WRITES = [
 ]
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("write", WRITES)
 @pytest.mark.parametrize("clock", [system_clock, lambda: WHEN, lambda: datetime(2020, 1, 1, tzinfo=UTC)])
 @pytest.mark.parametrize("minutes", [1, 9, 10, 60])

@@ -140,7 +140,7 @@ DAMAGES: list[Damage] = [
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 def test_a_damaged_file_ends_in_an_error_and_never_kills(states: list[bytes], tmp_path: Path, damage: Damage) -> None:
     rng, folders = random.Random(damage.__name__), []
-    for n in range(4 * SCALE):
+    for n in range(2 if SCALE == 1 else 4 * SCALE):
         folder = tmp_path / str(n)
         folder.mkdir()
         (folder / "data.mdb").write_bytes(damage(bytearray(states[-1]), states, rng))
