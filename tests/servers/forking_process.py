@@ -71,9 +71,11 @@ def begin(asked: dict[str, Any]) -> None:
     os.environ.update(asked["environment"])
     time.tzset()
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    paths = asked["environment"].get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[1:1] = [path for path in paths if path and path not in sys.path]
     first, *more = asked["arguments"]
     if Path(first).name == "headwater":
-        sys.argv = [first, *more]
+        sys.argv, sys.path[0] = [first, *more], str(Path(first).parent)
         sys.exit(main())
     names = {"__name__": "__main__", "__spec__": None, "__builtins__": __builtins__}
     if first == "-c":
