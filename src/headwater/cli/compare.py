@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,10 @@ from headwater.cli import later
 from headwater.cli.run import Run, command
 from headwater.cli.sheet import Line
 from headwater.errors import UsageError
+
+if TYPE_CHECKING:
+    from headwater.advisor.result import ArchitectureComparison
+    from headwater.cli.compare_measure import Measured
 
 _NUMBERS = ("max_latency_ms", "min_throughput_qps", "freshness_minutes", "team_size")
 _LISTS = ("required_online_stores", "required_offline_stores", "needs")
@@ -116,7 +120,18 @@ def compare(
         _check(asked, comparator)
         own = later.compare_measure.measured(run, measure_seconds, save_measurement, against)
         comparator = hw.FeatureStoreArchitectureComparator(own.profiles(profiles))
-    comparison = comparator.compare_architectures(asked, seed=seed)
+    _answer(run, comparator.compare_architectures(asked, seed=seed), own, html)
+
+
+def _answer(run: Run, comparison: ArchitectureComparison, own: Measured | None, html: Path | None) -> None:
+    """Write the report, and say what came out.
+
+    Args:
+        run: the command.
+        comparison: what came out.
+        own: one's own store, measured; None: it was not.
+        html: the file of the report; None: none is written.
+    """
     if html is not None:
         later.report_html.write(comparison, html)
     wrote = ({"html": str(html)} if html is not None else {}) | (own.to_dict() if own is not None else {})

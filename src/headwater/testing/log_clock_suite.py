@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from headwater.clock import MIN_MICROS, duration_micros, to_micros
-from headwater.database.engine import open_engine
 from headwater.errors import ClockError
 from headwater.offline.log import state as log_state
 from headwater.offline.log.log import OfflineLog, RowBatch
@@ -26,10 +25,9 @@ from headwater.offline.log.state import CLOCK_LIMIT
 from headwater.offline.log.tables import metadata
 from headwater.planning.row_reading import RowReading
 from headwater.testing import SCALE
+from headwater.testing.log_rows import T0, LogDatabase, Place
+from headwater.testing.log_rows import clock as host_clock
 
-Place = tuple[str, Path]
-
-T0 = datetime(2024, 1, 1, tzinfo=UTC)
 READING = RowReading(("k",), None, None)
 LIMIT = duration_micros(CLOCK_LIMIT)
 KEYS = ("a", "b")
@@ -58,17 +56,8 @@ class MovedClock:
         return self.at
 
 
-def _host() -> datetime:
-    return T0
-
-
-class OfflineLogClockSuite:
+class OfflineLogClockSuite(LogDatabase):
     """Subclass it and give the fixture `place`: an empty database, of its own or in memory."""
-
-    @pytest.fixture
-    def place(self) -> Place:
-        """The URL of an empty database, and an empty folder that it is relative to."""
-        raise NotImplementedError("give a fixture named `place`")
 
     @pytest.fixture
     def clock(self, monkeypatch: pytest.MonkeyPatch) -> MovedClock:
@@ -78,16 +67,9 @@ class OfflineLogClockSuite:
         return moved
 
     @pytest.fixture
-    def engine(self, place: Place) -> Iterator[sa.Engine]:
-        """The database."""
-        engine = open_engine(*place)
-        yield engine
-        engine.dispose()
-
-    @pytest.fixture
     def log(self, engine: sa.Engine, place: Place, clock: MovedClock) -> OfflineLog:
         """The log."""
-        return OfflineLog(engine, place[1] / "log", _host)
+        return OfflineLog(engine, place[1] / "log", host_clock)
 
     @pytest.mark.filterwarnings("ignore:offline log in:UserWarning")
     def test_it_never_goes_back_whatever_clocks_do(self, engine: sa.Engine, clock: MovedClock) -> None:
@@ -274,7 +256,7 @@ class _Clocks(RuleBasedStateMachine):
         self.log = self._opened()
 
     def _opened(self) -> OfflineLog:
-        return OfflineLog(self.engine, Path(self.folder.name), _host)
+        return OfflineLog(self.engine, Path(self.folder.name), host_clock)
 
     def teardown(self) -> None:
         self.folder.cleanup()

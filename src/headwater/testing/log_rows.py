@@ -89,8 +89,8 @@ def open_log(place: Place) -> OfflineLog:
     return OfflineLog(open_engine(*place), place[1] / "log", clock)
 
 
-class LogFixtures:
-    """The log that a suite is about; subclass it and give the fixture `place`."""
+class LogDatabase:
+    """The database of the log that a suite is about; subclass it and give the fixture `place`."""
 
     @pytest.fixture
     def place(self) -> Place:
@@ -103,6 +103,10 @@ class LogFixtures:
         engine = open_engine(*place)
         yield engine
         engine.dispose()
+
+
+class LogFixtures(LogDatabase):
+    """The log as well, on a clock that stands still."""
 
     @pytest.fixture
     def log(self, engine: sa.Engine, place: Place) -> OfflineLog:
