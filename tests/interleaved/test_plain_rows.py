@@ -88,7 +88,7 @@ class World:
     def __init__(self, folder: Path, seed: int) -> None:
         self.random = random.Random(seed)
         self.folder = folder
-        self.online = Mirrored()
+        self.online = self.make_store()
         self.clock = BEGIN
         self.turns = Turns()
         self.processes: list[Process] = []
@@ -103,6 +103,9 @@ class World:
         self.host: hw.FeatureStore | None = None
 
     # what they work on
+
+    def make_store(self) -> Mirrored:
+        return Mirrored()
 
     def definition(self) -> hw.FeatureView:
         return view(self.folder)
