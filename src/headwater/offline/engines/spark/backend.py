@@ -57,6 +57,7 @@ class SparkBackend(Backend):
         self._tag = f"headwater-{id(connection)}-{next(_numbers)}"
         self._tables: dict[str, ScratchFolder] = {}
         self._reader: Workspace | None = None
+        self._views: list[str] = []
         self._next: tuple[exp.Query | None, str] = None, ""
 
     def create(self, name: str, query: exp.Query) -> None:
@@ -164,10 +165,10 @@ class SparkBackend(Backend):
         if query is None:
             return None
         name = view_name(query)
+        self._use(name)
         with self._statement() as spark:
             # as text, so that each statement sees the tables' files as they are
             spark.sql(f"CREATE OR REPLACE TEMPORARY VIEW {name} AS {query}")
-            self._connection.made(name)
             schema = arrow_schema(spark.table(name).schema)
         if not schema.names:
             # some servers of Spark's protocol take a path without files for a table without columns
@@ -192,10 +193,10 @@ class SparkBackend(Backend):
     def _files_table(self, readable: ReadableFiles, files: Sequence[FileIdentity]) -> exp.Table:
         """Some Parquet files as a table."""
         name = readable.name(files)
+        self._use(name)
         with self._statement() as spark:
             frame = spark.read.schema(struct_type(readable.schema)).parquet(*readable.paths(files))
             frame.createOrReplaceTempView(name)
-            self._connection.made(name)
         return exp.to_table(name)
 
     def estimate(self, query: exp.Query) -> Estimate | None:
@@ -224,6 +225,14 @@ class SparkBackend(Backend):
         finally:
             for name in list(self._tables):
                 self.drop(name)
+            self._connection.views.release(self._views)
+            self._views = []
+
+    def _use(self, view: str) -> None:
+        """Keep a temporary view for this run."""
+        if view not in self._views:
+            self._connection.views.use(view)
+            self._views.append(view)
 
     def _here(self, query: exp.Query) -> str | None:
         """A query of tables that Spark has written already, in DuckDB's words; None where it is Spark's to answer.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 import pyarrow as pa
@@ -13,11 +12,14 @@ from headwater.definitions.sources import ParquetSource
 from headwater.errors import ConfigError, Unavailable
 from headwater.offline.engines.duckdb.engine import DuckDBEngine
 from headwater.offline.engines.spark.files import ReadableFiles, readable_files
+from headwater.offline.engines.spark.kept_views import KeptViews
 from headwater.offline.engines.spark.scratch import PATTERNS, SHARED, Scratch
 from headwater.offline.engines.spark.sessions import OwnSession, at_server, beside, of_master, of_surroundings
 from headwater.offline.result_folder import is_url, local_target
 from headwater.planning.files import FileIdentity
 
+_MOST_SCHEMAS = 20_000
+"""Files whose columns are remembered: twice as many as are read in place of one source."""
 _CLOSED = "the offline engine was closed; open the store again"
 
 
@@ -58,7 +60,7 @@ class SparkConnection:
         self._lock = forks.lock()
         self._session: OwnSession | None = None
         self._scratch: Scratch | None = None
-        self._made: set[str] = set()
+        self._views = KeptViews(self._drop)
         self._schemas: dict[FileIdentity, pa.Schema] = {}
         self._closed = False
         forks.after_fork(self, SparkConnection._in_child)
@@ -66,7 +68,7 @@ class SparkConnection:
     def _in_child(self) -> None:
         # the session's connection is the parent's
         forks.abandon(self._session, self._scratch)
-        self._session, self._scratch, self._made = None, None, set()
+        self._session, self._scratch, self._views = None, None, KeptViews(self._drop)
 
     def session(self) -> OwnSession:
         """The session of these runs, begun when first asked for.
@@ -144,15 +146,21 @@ class SparkConnection:
         session = self.session()
         if not (session.local and session.orders_structs):
             return None
-        return readable_files(source, self.embedded.list_files(source) or (), self.embedded.folder, self._schemas)
+        found = readable_files(source, self.embedded.list_files(source) or (), self.embedded.folder, self._schemas)
+        with self._lock:
+            for file in list(self._schemas)[: max(0, len(self._schemas) - _MOST_SCHEMAS)]:
+                del self._schemas[file]
+        return found
 
-    def made(self, view: str) -> None:
-        """Note a temporary view, to be dropped with the connection.
+    @property
+    def views(self) -> KeptViews:
+        """The temporary views of queries and files."""
+        return self._views
 
-        Args:
-            view: its name.
-        """
-        self._made.add(view)
+    def _drop(self, view: str) -> None:
+        session = self._session
+        if session is not None:
+            session.spark.catalog.dropTempView(view)
 
     @property
     def reads_scratch(self) -> bool:
@@ -163,11 +171,11 @@ class SparkConnection:
         """End the session, and remove what it made."""
         with self._lock:
             self._closed = True
-            session, scratch, self._session, self._scratch = self._session, self._scratch, None, None
+            session, scratch = self._session, self._scratch
+            if session is not None:
+                self._views.drop_all()  # of a server that is gone they are gone too
+            self._session, self._scratch = None, None
         if session is not None:
-            with suppress(Exception):  # of a server that is gone they are gone too
-                for view in self._made:
-                    session.spark.catalog.dropTempView(view)
             session.close()
         if scratch is not None:
             scratch.close()
