@@ -30,7 +30,7 @@ class KeptViews:
             self._users[name] = self._users.pop(name, 0) + 1
 
     def release(self, names: Iterable[str]) -> None:
-        """Note that a run has ended that used views; of those that nobody uses drop the oldest, where there are many."""
+        """Note that a run has ended that used views; drop the oldest that nobody uses, where there are many."""
         with self._lock:
             for name in names:
                 if name in self._users:
