@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -37,6 +38,59 @@ def files_at(url: str) -> tuple[fs.FileSystem, str]:
     scheme, _, rest = url.partition("://")
     files, path = fs.FileSystem.from_uri(f"s3://{rest}" if scheme in ("s3a", "s3n") else url)
     return files, path
+
+
+class Claim:
+    """The claim of one writer to a folder in a store of objects or files, where nothing can be created exclusively.
+
+    Each writer notes itself beside the folder before it looks who else has: of two that begin at once at least one sees
+    the other. Who sees another one refuses.
+
+    Args:
+        files: where the folder is.
+        path: of it.
+        shown: its location, as messages have it.
+    """
+
+    def __init__(self, files: fs.FileSystem, path: str, shown: str) -> None:
+        parent, _, name = path.rstrip("/").rpartition("/")
+        self._files, self._shown = files, shown
+        self._folder = f"{parent}/.{name}.writing" if parent else f"{name}/.writing"
+        self._own = f"{self._folder}/{secrets.token_hex(8)}"
+
+    def begin(self) -> None:
+        """Note the writer.
+
+        Raises:
+            UsageError: there is another one.
+        """
+        self._files.create_dir(self._folder, recursive=True)
+        with self._files.open_output_stream(self._own):
+            pass
+        try:
+            self.check()
+        except BaseException:
+            self.end()
+            raise
+
+    def check(self) -> None:
+        """Refuse to go on beside another writer.
+
+        Raises:
+            UsageError: there is another one, or the claim was removed.
+        """
+        found = self._files.get_file_info(fs.FileSelector(self._folder, allow_not_found=True))
+        others = [f.base_name for f in found if f.type == fs.FileType.File and f.path != self._own]
+        if others or not any(f.path == self._own for f in found):
+            raise UsageError(
+                f"cannot write {self._shown}: another result is being written there; wait for it, or name another "
+                f"folder (where nothing is, remove the folder {self._folder} that a writer left)"
+            )
+
+    def end(self) -> None:
+        """Remove the note."""
+        with suppress(OSError):
+            self._files.delete_file(self._own)
 
 
 class ResultFolder:
@@ -89,7 +143,8 @@ def result_folder(location: str) -> Iterator[ResultFolder]:
     """A folder that takes its place at the end of the block, whole; of a block that fails nothing is left.
 
     On this machine it is made aside and renamed; an earlier result, a file or a folder of part files, is replaced. In a
-    store of objects it is written where it belongs, and whole once `_SUCCESS` is there; nothing is replaced.
+    store of objects it is written where it belongs, and whole once `_SUCCESS` is there; nothing is replaced, and of
+    several that are written there at once one at most goes on.
 
     Args:
         location: a path or a URL.
@@ -111,18 +166,25 @@ def result_folder(location: str) -> Iterator[ResultFolder]:
     shown = shown_location(location)
     try:
         files, path = files_at(location)
-        there = files.get_file_info(fs.FileSelector(path, allow_not_found=True))
+        claim = Claim(files, path, shown)
+        claim.begin()
+    except UsageError:
+        raise
     except (ValueError, OSError, NotImplementedError) as bad:
         raise StoreError(f"cannot write {shown}: {bad}") from bad
-    if there:
-        raise UsageError(f"cannot write {shown}: there are files already; remove them, or name another folder")
-    folder = ResultFolder(files, path, location)
     try:
-        yield folder
-        folder.mark()
-    except BaseException:
-        folder.empty()
-        raise
+        if files.get_file_info(fs.FileSelector(path, allow_not_found=True)):
+            raise UsageError(f"cannot write {shown}: there are files already; remove them, or name another folder")
+        folder = ResultFolder(files, path, location)
+        try:
+            yield folder
+            claim.check()
+            folder.mark()
+        except BaseException:
+            folder.empty()
+            raise
+    finally:
+        claim.end()
 
 
 def _refuse_others(target: Path) -> None:

@@ -1,11 +1,13 @@
 """Folders of results in a store of objects: whole once `_SUCCESS` is there, and nothing is replaced."""
 
+from itertools import permutations
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from headwater.errors import StoreError, UsageError
-from headwater.offline.result_folder import files_at, result_folder
+from headwater.offline.result_folder import Claim, files_at, result_folder
 
 SCHEMA = pa.schema([("n", pa.int64())])
 
@@ -20,7 +22,7 @@ def _written(folder) -> int:
 
 def _names(server, bucket) -> list[str]:
     found = server.client.list_objects_v2(Bucket=bucket).get("Contents", [])
-    return [entry["Key"] for entry in found if not entry["Key"].endswith("/")]
+    return [entry["Key"] for entry in found if not entry["Key"].endswith("/") and ".writing" not in entry["Key"]]
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +47,50 @@ def test_a_result_in_a_bucket_is_whole_once_it_says_so(s3_server):
     with result_folder(s3_server.url(f"{bucket}/none")) as folder:
         assert folder.finish(SCHEMA) == 0
     assert _names(s3_server, bucket)[:2] == ["none/_SUCCESS", "none/part-00000.parquet"]
+
+
+def test_of_two_results_that_begin_at_once_one_at_most_goes_on(s3_server):
+    bucket = s3_server.make_bucket()
+    url = s3_server.url(f"{bucket}/out/result")
+    with result_folder(url) as folder:
+        with pytest.raises(UsageError, match="another result is being written there"), result_folder(url):
+            pass
+        assert _written(folder) == 2
+    assert _names(s3_server, bucket) == ["out/result/_SUCCESS", "out/result/part-0.parquet"]
+    # one that somebody noted beside it before this one was whole
+    other = s3_server.url(f"{bucket}/out/other")
+    with pytest.raises(UsageError, match="another result"), result_folder(other) as folder:
+        assert _written(folder) == 2
+        files, _ = files_at(other)
+        with files.open_output_stream(f"{bucket}/out/.other.writing/somebody"):
+            pass
+    assert _names(s3_server, bucket) == ["out/result/_SUCCESS", "out/result/part-0.parquet"]
+
+
+def test_of_claims_in_any_order_of_steps_none_goes_on_beside_another(tmp_path):
+    """Each order of the steps of two writers: note oneself, look, look again at the end."""
+    files = files_at(f"file://{tmp_path}")[0]
+    for number, order in enumerate(sorted(set(permutations("aaabbb")))):
+        claims = {name: Claim(files, f"{tmp_path}/{number}", "there") for name in "ab"}
+        steps = {name: iter(_steps(claim, files)) for name, claim in claims.items()}
+        done = [name for name in order if next(steps[name], None) == "done"]
+        assert len(done) < 2 or order in (tuple("aaabbb"), tuple("bbbaaa")), order
+
+
+def _steps(claim, files):
+    files.create_dir(claim._folder, recursive=True)
+    with files.open_output_stream(claim._own):
+        pass
+    yield "noted"
+    for step in ("begun", "done"):
+        try:
+            claim.check()
+        except UsageError:
+            claim.end()
+            return
+        if step == "done":
+            claim.end()
+        yield step
 
 
 def test_a_store_that_does_not_exist_is_named():
