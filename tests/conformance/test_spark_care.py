@@ -3,6 +3,8 @@
 It runs in an environment of its own: `make test-sail`, `make test-spark`.
 """
 
+import gc
+import weakref
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
@@ -17,6 +19,7 @@ from headwater.offline.engines.spark.engine import SparkEngine
 from headwater.testing.dense import dense_case
 from headwater.testing.offline_checks import check_history
 from tests.servers.spark import BRIEF, SAIL, SailServer, left_to_sail
+from tests.servers.waiting import wait_until
 from tests.spark_tables import placing
 
 DAY = datetime(2024, 3, 1, tzinfo=UTC)
@@ -223,6 +226,16 @@ def test_a_server_that_is_killed_is_an_error_that_says_what_to_do(tmp_path, monk
     engine.close()
     with pytest.raises(hw.Unavailable, match="cannot use the Spark Connect server"):
         SparkEngine(tmp_path, remote=server.url).session()
+
+
+def test_the_end_of_a_process_does_not_wait_for_a_server(tmp_path, spark):
+    """PySpark keeps each client for the end, and then cleans up at its server: for minutes, if that is gone."""
+    if not SAIL:
+        return
+    engine = SparkEngine(tmp_path, session=spark)
+    client = weakref.ref(engine.session().spark.client)
+    engine.close()
+    wait_until(lambda: gc.collect() >= 0 and client() is None, "nothing holds the client")
 
 
 def test_a_setting_that_is_refused_leaves_no_session_behind(tmp_path, spark, monkeypatch):

@@ -141,8 +141,10 @@ def spark(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     from pyspark.sql.connect.session import SparkSession
 
     session = SparkSession(connection=request.getfixturevalue("sail_server").url)
-    yield session
-    session.client.close()
+    try:
+        yield session
+    finally:
+        session.client.close()
 
 
 @pytest.fixture(scope="session")
@@ -165,9 +167,12 @@ def session_in(zone: str, spark: Any, sail_in_zone: Callable[[str], SailServer])
         from pyspark.sql.connect.session import SparkSession
 
         session = SparkSession(connection=sail_in_zone(zone).url)
-        session.conf.set("spark.sql.session.timeZone", zone)
-        yield session
-        session.client.close()
+        try:
+            session.conf.set("spark.sql.session.timeZone", zone)
+            yield session
+        finally:
+            # one that is open when its server ends keeps the process for ten minutes: PySpark tries to clean up there
+            session.client.close()
         return
     zones = spark._jvm.java.util.TimeZone
     before = zones.getDefault()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import socket
 import sys
 from collections.abc import Iterator, Mapping
@@ -309,6 +310,9 @@ def _at_channel(builder: Any, *, retries: int = _RETRIES) -> Any:
     # not by the builder of sessions, which would make it the process's default
     own = SparkSession(connection=builder)
     _retry(own, retries)
+    with suppress(Exception):  # older clients have no such thing
+        # at the end of the process it would clean up at the server, which may be gone, or be called in a forked child
+        atexit.unregister(own.client._on_exit)
     return own
 
 
