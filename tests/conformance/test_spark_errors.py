@@ -11,6 +11,7 @@ import pytest
 import headwater as hw
 from headwater.errors import ConfigError, MissingExtra, SourceError, SpineError, StoreError
 from headwater.offline.engines.spark.engine import SparkEngine
+from headwater.offline.engines.spark.scratch import ScratchFolder
 from headwater.offline.engines.spark.sessions import OwnSession
 from tests.servers.spark import BRIEF, SAIL
 from tests.servers.waiting import at_most
@@ -129,6 +130,25 @@ def test_a_scratch_folder_that_cannot_be_made_is_named(tmp_path, spark):
     with pytest.raises(StoreError, match=r"\[offline.spark\] scratch: cannot make"):
         engine.connection.scratch()
     engine.close()
+
+
+def test_a_path_that_only_some_executors_share_is_an_error(tmp_path, spark, engine, monkeypatch):
+    """Each of several tasks writes a part; one of them is on another machine."""
+    session, scratch = engine.session(), engine.connection.scratch()
+    if SAIL:
+        assert not session.states_types, "it counts nothing while it writes; all of it is one process"
+        return
+    monkeypatch.setattr(session, "local", False)
+    rows = session.spark.range(0, 100, 1, 4)
+    backend = engine.connect()
+    whole = scratch.new()
+    backend._write_rows(rows, whole)
+    assert whole.rows() == 100 and len(whole.parts()) == 4
+    parts = ScratchFolder.parts
+    monkeypatch.setattr(ScratchFolder, "parts", lambda self: parts(self)[1:])
+    with pytest.raises(ConfigError, match=r"scratch: .*tasks wrote 100 rows, of which 75 are there.*name a folder"):
+        backend._write_rows(rows, scratch.new())
+    backend.close()
 
 
 @pytest.mark.parametrize("given", ["a spine of Spark's", "a spine of this process"])

@@ -194,7 +194,10 @@ class PointInTimeRun:
             self._check_cancelled()
         rows = folder.finish(self.schema)
         if rows != extent.rows:
-            raise StoreError(f"the offline engine wrote {rows:,} of {extent.rows:,} rows; please report this")
+            raise StoreError(
+                f"of {extent.rows:,} rows that the engine wrote {rows:,} can be read here: some of its processes "
+                "may write to another folder of that name; name a folder or URL that all of them and this process reach"
+            )
         return rows
 
     def _views(self, space: Workspace) -> tuple[list[ViewJoin], Extent]:

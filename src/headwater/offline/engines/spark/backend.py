@@ -275,7 +275,15 @@ class SparkBackend(Backend):
         Raises:
             ConfigError: this process does not see the files that Spark writes.
         """
+        written = None
+        if folder.scratch.is_local and not self._session.local and self._session.states_types:
+            # a path may be another folder on some of the executors, whose files are then not there
+            written, frame = self._session.counting(frame)
         _writer(frame).parquet(folder.url)
+        if written is not None:
+            told, found = written(), folder.rows()
+            if told != found:
+                raise folder.scratch.not_shared(f"tasks wrote {told:,} rows, of which {found:,} are there")
         if folder.parts():
             return
         # Spark itself has a file of no rows too, not every server has

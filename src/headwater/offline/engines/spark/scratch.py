@@ -7,6 +7,7 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
+import pyarrow.parquet as pq
 from pyarrow import fs
 
 from headwater.errors import ConfigError, StoreError
@@ -61,12 +62,17 @@ class Scratch:
         name = f"t{next(self._names)}"
         return ScratchFolder(self, f"{self._root}/{name}", f"{self._url}/{name}")
 
-    def not_shared(self) -> ConfigError:
-        """The error where Spark and this process do not have the same files here."""
+    def not_shared(self, what: str = "") -> ConfigError:
+        """The error where Spark and this process do not have the same files here.
+
+        Args:
+            what: is missing, where that is known.
+        """
+        lacks = f" ({what})" if what else ""
         return ConfigError(
-            f"[offline.spark] scratch: Spark and this process do not see the same files in {self._shown}, so Spark or "
-            "some of its executors are not on this machine (an address such as localhost may be a tunnel, or a "
-            f"container's); {SHARED}"
+            f"[offline.spark] scratch: Spark and this process do not see the same files in {self._shown}{lacks}, so "
+            "Spark or some of its executors are not on this machine (an address such as localhost may be a tunnel, or "
+            f"a container's); {SHARED}"
         )
 
     def close(self) -> None:
@@ -91,6 +97,14 @@ class ScratchFolder:
         found = self.scratch.files.get_file_info(fs.FileSelector(self.path, recursive=True, allow_not_found=True))
         names = [f.path for f in found if f.type == fs.FileType.File and f.base_name[0] not in "_."]
         return sorted(name for name in names if name.endswith(".parquet"))
+
+    def rows(self) -> int:
+        """How many rows its data files have, by their footers."""
+        rows = 0
+        for part in self.parts():
+            with self.scratch.files.open_input_file(part) as opened:
+                rows += pq.read_metadata(opened).num_rows
+        return rows
 
     def remove(self) -> None:
         """Remove them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -109,6 +109,18 @@ class OwnSession:
             return java is None or bool(java.sc().isStopped())
         except Exception:
             return True
+
+    def counting(self, frame: Any) -> tuple[Callable[[], int], Any]:
+        """A frame that counts its rows while they are written, and how many rows the tasks that count have written."""
+        from pyspark.sql import Observation
+
+        if self.connect:
+            from pyspark.sql.connect import functions
+        else:
+            from pyspark.sql import functions
+        seen = Observation()
+        counted = frame.observe(seen, functions.count(functions.lit(1)).alias("rows"))
+        return lambda: int(seen.get["rows"]), counted
 
     def close(self) -> None:
         """End the session; a Spark that headwater started ends with the last of its sessions."""
