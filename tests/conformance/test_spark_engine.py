@@ -6,6 +6,7 @@ It runs in an environment of its own: `make test-sail`, `make test-spark`.
 import pytest
 
 from headwater.offline.engines.spark.engine import SparkEngine
+from headwater.testing import SCALE
 from headwater.testing.offline_suite import OfflineEngineSuite
 from headwater.testing.own_tables_suite import OwnTablesSuite
 from tests.engine_functions import SPARK as FUNCTIONS
@@ -31,6 +32,14 @@ class TestSparkEngine(SparkZones, OfflineEngineSuite, OwnTablesSuite, SQLSuite):
     def place(self, tmp_path, engine, spark):
         with placing(tmp_path, engine, spark) as place:
             yield place
+
+    if SCALE == 1:
+        # naive times of zones have a file of their own, and so have windows
+        abilities = ["queries", "transformations"] if BRIEF else ["queries", "transformations", "spines"]
+
+        @pytest.mark.parametrize("ability", abilities)
+        def test_it_is_able_or_says_that_it_is_not(self, engine, place, ability):
+            super().test_it_is_able_or_says_that_it_is_not(engine, place, ability)
 
     if BRIEF:
         # rows that come to Spark by the same road, whatever they are of
@@ -60,7 +69,3 @@ class TestSparkEngine(SparkZones, OfflineEngineSuite, OwnTablesSuite, SQLSuite):
         @pytest.mark.parametrize(("keys", "late", "ttl"), [(2, 0.9, 40)])
         def test_many_rows_a_key(self, engine, keys, late, ttl):
             super().test_many_rows_a_key(engine, keys, late, ttl)
-
-        @pytest.mark.parametrize("ability", ["queries", "transformations"])
-        def test_it_is_able_or_says_that_it_is_not(self, engine, place, ability):
-            super().test_it_is_able_or_says_that_it_is_not(engine, place, ability)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 
 import headwater as hw
 from headwater.offline.engines.spark.engine import SparkEngine
-from headwater.testing import rounds
+from headwater.testing import SCALE, rounds
 from tests.conformance.test_equality import EmbeddedEquality
 from tests.servers.spark import SAIL
 
@@ -38,7 +38,7 @@ def _session(spark):
 
 SparkEquality.TestCase.settings = settings(
     max_examples=rounds(3 if SAIL else 1, simplest=False),
-    stateful_step_count=20 if SAIL else 8,
+    stateful_step_count=20 if SCALE > 1 else 12 if SAIL else 8,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
