@@ -98,32 +98,7 @@ class Driver:
 
     def do(self, work: Work[T]) -> T:
         """Drive work to its end; what it comes to."""
-        return drive(work, self._answers())
-
-    def _answers(self) -> Answers:
-        """What answers each request; made for each piece of work, so that a driver holds nothing that holds it."""
-        history, log = self.history, self.context.log
-        return {
-            asks.ReadRows: self._read,
-            asks.SwapRows: self._swap,
-            asks.WriteRecord: self._write_record,
-            asks.NarrowEpoch: self._narrowed,
-            asks.LogEnd: lambda _: self._end(),
-            asks.BatchesOf: lambda r: history.batches(r.keys, r.after, r.through),
-            asks.SliceEnds: lambda r: self.slices.ends(r),
-            asks.DueBatches: lambda r: self.slices.due(r),
-            asks.KeysFarBehind: lambda r: self.slices.behind(r),
-            asks.NextNumber: lambda _: log.take_number(),
-            asks.LastRestore: lambda _: log.restored_at(),
-            asks.ListSource: self._listed,
-            asks.NewSourceKeys: lambda r: history.new_keys(r.since),
-            asks.NamedKeys: lambda r: history.named(r.through),
-            asks.PartsOf: lambda r: history.parts(r.keys, r.source, r.through),
-            asks.RebuiltRows: lambda r: history.rebuilt(self.version, r),
-            asks.FillElsewhere: self._fill_elsewhere,
-            asks.TakeLease: lambda _: self._take_lease(),
-            asks.HoldsLease: lambda r: number_of(self.context.online.multi_get([self._run])[0]) <= r.number,
-        }
+        return drive(work, ANSWERS, self)
 
     @lazy
     def slices(self) -> LogSlices:
@@ -222,6 +197,9 @@ class Driver:
         self.context.online.put_meta({}, high_water=(self._run, self.number))
         return self.number
 
+    def _holds_lease(self, request: asks.HoldsLease) -> bool:
+        return number_of(self.context.online.multi_get([self._run])[0]) <= request.number
+
 
 def _encoded(record: FillRecord | None) -> bytes | None:
     return None if record is None else encode_record(record)
@@ -238,3 +216,27 @@ def fill_records(
     """The fill records of (view, version) pairs; None where the store has none."""
     stored = context.online.multi_get([fill_record_key(context.project, *pair) for pair in versions])
     return {pair: record_of(data) for pair, data in zip(versions, stored, strict=True)}
+
+
+ANSWERS: Answers = {
+    asks.ReadRows: Driver._read,
+    asks.SwapRows: Driver._swap,
+    asks.WriteRecord: Driver._write_record,
+    asks.NarrowEpoch: Driver._narrowed,
+    asks.LogEnd: lambda driver, _: driver._end(),
+    asks.BatchesOf: lambda driver, r: driver.history.batches(r.keys, r.after, r.through),
+    asks.SliceEnds: lambda driver, r: driver.slices.ends(r),
+    asks.DueBatches: lambda driver, r: driver.slices.due(r),
+    asks.KeysFarBehind: lambda driver, r: driver.slices.behind(r),
+    asks.NextNumber: lambda driver, _: driver.context.log.take_number(),
+    asks.LastRestore: lambda driver, _: driver.context.log.restored_at(),
+    asks.ListSource: Driver._listed,
+    asks.NewSourceKeys: lambda driver, r: driver.history.new_keys(r.since),
+    asks.NamedKeys: lambda driver, r: driver.history.named(r.through),
+    asks.PartsOf: lambda driver, r: driver.history.parts(r.keys, r.source, r.through),
+    asks.RebuiltRows: lambda driver, r: driver.history.rebuilt(driver.version, r),
+    asks.FillElsewhere: Driver._fill_elsewhere,
+    asks.TakeLease: lambda driver, _: driver._take_lease(),
+    asks.HoldsLease: Driver._holds_lease,
+}
+"""What answers each request: it is given the driver and the request."""

@@ -42,16 +42,17 @@ class Request(Generic[Answer]):
 Work = Generator[Request[Any], Any, Result]
 """Yields requests, is sent their answers, and returns what it comes to."""
 
-Answers = Mapping[type[Request[Any]], Callable[[Any], Any]]
+Answers = Mapping[type[Request[Any]], Callable[..., Any]]
 """The type of a request → what answers it."""
 
 
-def drive(work: Work[Result], answers: Answers) -> Result:
+def drive(work: Work[Result], answers: Answers, *before: object) -> Result:
     """Drive work to its end.
 
     Args:
         work: the work.
         answers: of every request that it may ask.
+        before: what each answer takes before the request.
 
     Returns:
         What it comes to.
@@ -63,4 +64,4 @@ def drive(work: Work[Result], answers: Answers) -> Result:
         except StopIteration as done:
             result: Result = done.value
             return result
-        answer = answers[type(request)](request)
+        answer = answers[type(request)](*before, request)
