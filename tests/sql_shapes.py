@@ -13,6 +13,7 @@ from typing import Any
 from sqlglot import exp
 
 from headwater.definitions.source import Source
+from headwater.definitions.view import FeatureSelection
 from headwater.offline.base import ChangeCounts, ChangesRequest, OfflineEngine
 from headwater.planning.watermark import Watermark
 from headwater.testing.cases import HistoryCase
@@ -66,6 +67,20 @@ def a_spine_of_its_own(engine, place, own):
         pass
 
 
+def rows_that_end(engine, place, own):
+    case = dense_case(rows=20, spine=10, keys=5, span=600, nans=False, written=False)
+    view = case.views[0].view
+    table = in_exact_types(view, view.source.table)
+    table = table.append_column("ended", table.column("learnt"))
+    source = own(place(table, own_name()), valid_from="happened", created_time="learnt", valid_to="ended")
+    ending = replace(case.views[0], selection=FeatureSelection(replace(view, source=source)))
+    for _ in engine.history(replace(case, views=(ending,)).request()).batches(100):
+        pass
+    request = ChangesRequest(changes_input(ending), 600_000_000, -(2**63), Watermark(), 2**62)
+    for _ in engine.changes(request, ChangeCounts()):
+        pass
+
+
 def changes(engine, place, own):
     case = dense_case(rows=20, spine=10, keys=5, span=600, nans=False, written=False)
     view = replace(changes_input(case.views[0]), source=_source(case, place, own)["dense"])
@@ -82,6 +97,7 @@ SHAPES = (
     every_entity,
     a_spine_of_its_own,
     changes,
+    rows_that_end,
 )
 
 

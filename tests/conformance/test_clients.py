@@ -86,6 +86,13 @@ ROUTE = hw.Entity("route", join_keys={"origin": hw.String, "dest": hw.String})
 DELAYS = hw.FeatureView(
     "delays", entity=ROUTE, source=hw.PushSource(event_time="at"), features=[hw.Feature("late", hw.Float32)]
 )
+TIERS = hw.FeatureView(
+    "tiers",
+    entity=USER,
+    source=hw.PushSource(valid_from="at", valid_to="until"),
+    features=[hw.Feature("tier", hw.String, default="none"), hw.Feature("points", hw.Int64)],
+    freshness_sla="2h",
+)
 CONSTANTS = hw.FeatureView(
     "constants", entity=(), source=hw.PushSource(event_time="at"), features=[hw.Feature("rate", hw.Float64)]
 )
@@ -229,7 +236,24 @@ class Doors:
 @pytest.fixture(scope="module")
 def doors() -> Iterator[Doors]:
     store = hw.FeatureStore.in_memory(
-        [ALL, SOME, DELAYS, CONSTANTS, DEFAULTS, *KEYED, echo, risk, strict, part, VISITS, each, MODEL, WHOLE, RISKY],
+        [
+            ALL,
+            SOME,
+            TIERS,
+            DELAYS,
+            CONSTANTS,
+            DEFAULTS,
+            *KEYED,
+            echo,
+            risk,
+            strict,
+            part,
+            VISITS,
+            each,
+            MODEL,
+            WHOLE,
+            RISKY,
+        ],
         clock=lambda: NOON,
     )
     asynchronous = hw.AsyncFeatureStore.of(store)
@@ -405,6 +429,18 @@ def test_ages_policies_and_instants(doors: Doors) -> None:
         {"consistency": hw.ConsistencyLevel.EVENTUAL, "now": date(2026, 1, 4)},
     ):
         doors.same(lambda door: door.get_online_features(["some:*"], users, **options), everything)  # noqa: B023
+
+
+def test_rows_that_end(doors: Doors) -> None:
+    for place, door in enumerate(doors.all):
+        for user, ends in enumerate((None, NOON, NOON + timedelta(hours=1)), start=10 * place):
+            row = {"user": user, "at": AT, "tier": "gold", "points": user, "until": ends}
+            assert door.write("tiers", [row], created="event").applied == 1
+    users = [user for place in range(len(doors.all)) for user in range(10 * place, 10 * place + 4)]
+    for options in ({}, {"stale": "drop"}, {"now": NOON + timedelta(hours=1)}, {"now": NOON - timedelta(minutes=1)}):
+        doors.same(lambda door: door.get_online_features(["tiers:*"], users, **options), everything)  # noqa: B023
+    found = doors.store.get_online_features(["tiers:tier"], users).to_dict()["tier"]
+    assert found == ["gold", "none", "gold", "none"] * len(doors.all)
 
 
 def test_prepared_readers_are_the_same(doors: Doors) -> None:

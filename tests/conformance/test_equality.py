@@ -40,13 +40,14 @@ _ROWS = st.lists(
             "created": _OFFSETS,
             "x": st.sampled_from([None, 0.0, 1.5, float("nan")]),
             "y": st.sampled_from([None, "", "é"]),
+            "ended": st.sampled_from([None, None, -60, -10, 0, 10, 60]),
         }
     ),
     min_size=1,
     max_size=3,
 )
 LIKE = {"NOT_KNOWN": "NOT_FOUND", "EXPIRED": "NOT_FOUND", "STALE": "PRESENT"}
-_VIEWS = st.sampled_from(["v", "v", "facts", "overall"])
+_VIEWS = st.sampled_from(["v", "v", "facts", "overall", "tiers", "tiers"])
 
 
 @dataclass
@@ -56,12 +57,16 @@ class Model:
     Attributes:
         keyed: whether it has the entity's key; a global view has none.
         timed: whether its source has times; a dimension table has none.
+        ends: whether its source says when rows end.
+        until: of each version the rows that a run has put, each with the instant at which it ends as was known then.
         cached: rows of cache-only writes are in `taken` alone.
     """
 
     file: Path
     keyed: bool = True
     timed: bool = True
+    ends: bool = False
+    until: dict[str, dict[str, int]] = field(default_factory=dict)
     views: dict[str, OracleView] = field(default_factory=dict)
     taken: dict[str, tuple[list[SourceRow], list[LogRow]]] = field(default_factory=dict)
     source: list[SourceRow] = field(default_factory=list)
@@ -74,8 +79,9 @@ class Model:
         """A version from now on."""
         ttl = TTL // timedelta(microseconds=1) if self.timed and self.keyed else 0
         slas = dict.fromkeys(defaults, SLA // timedelta(microseconds=1)) if self.timed else {}
-        self.views[version] = OracleView(defaults, ttl, 0, self.timed, self.timed, slas)
+        self.views[version] = OracleView(defaults, ttl, 0, self.timed, self.timed, slas, self.ends)
         self.taken[version] = ([], [])
+        self.until[version] = {}
 
     def key(self, row):
         """The key of a drawn row."""
@@ -91,11 +97,15 @@ class Model:
         for name in ("event", "created"):
             times = [(getattr(row, name) or 0) // 1000 for row in self.source]
             columns[name] = pa.array(times, pa.int64()).cast(US)
+        ends = [None if row.ends is None else row.ends // 1000 for row in self.source]
+        columns["ended"] = pa.array(ends, pa.int64()).cast(US)
         pq.write_table(pa.table(columns), self.file)
 
     def definition(self, name, *features):
         """The view with these features."""
         times = {"event_time": "event", "created_time": "created"} if self.timed else {"event_time": None}
+        if self.ends:
+            times = {"valid_from": "event", "valid_to": "ended", "created_time": "created"}
         more = {"freshness_sla": SLA} if self.timed else {}
         return hw.FeatureView(
             name,
@@ -118,10 +128,24 @@ class Model:
             log[:] = [row for row in log if not wanted(row)]
         for row in self.source:
             if wanted(row) and row not in source and _known(facts(view, [row]), now):
+                # one that is not there any more, and differs in its end alone, is that row as it was
+                source[:] = [other for other in source if other in self.source or replace(other, ends=row.ends) != row]
                 source.append(row)
         for row in self.log:
             if wanted(row) and row not in log and _known(facts(view, [], [row]), now):
                 log.append(row)
+        every = zip([*self.source, *self.log], facts(view, self.source, self.log), strict=True) if self.ends else ()
+        for row, fact in every:
+            if wanted(row) and (row in source or row in log) and _known([fact], now):
+                self.until[version][repr(row)] = fact.until
+
+    def stored(self, version):
+        """What is online, each row with the instant at which it ends as it was put: a write knows of no next row."""
+        found = facts(self.views[version], *self.taken[version])
+        if not self.ends:
+            return found
+        until, rows = self.until[version], [row for rows in self.taken[version] for row in rows]
+        return [replace(fact, until=until.get(repr(row), fact.ends)) for row, fact in zip(rows, found, strict=True)]
 
 
 def _known(found, now):
@@ -146,6 +170,7 @@ class Equality(RuleBasedStateMachine):
             "v": Model(path / "v.parquet"),
             "facts": Model(path / "facts.parquet", timed=False),
             "overall": Model(path / "overall.parquet", keyed=False),
+            "tiers": Model(path / "tiers.parquet", ends=True),
         }
         for model in self.models.values():
             model.add_version("1.0.0", x=-1.0)
@@ -190,13 +215,30 @@ class Equality(RuleBasedStateMachine):
     def _at(self, offset):
         return self.when + timedelta(seconds=offset)
 
+    def _nanos(self, offset):
+        return None if offset is None else to_micros(self._at(offset)) * 1000
+
+    @rule(which=st.integers(0, 10), ended=st.sampled_from([None, -10, 10]))
+    def a_row_ends_in_place(self, which, ended):
+        """Nothing but its end changes, as where a table is kept in place."""
+        model = self.models["tiers"]
+        if model.source:
+            self._pass_time()
+            place = which % len(model.source)
+            before = model.source[place]
+            after = replace(before, ends=self._nanos(ended))
+            if after not in model.source:
+                model.source[place] = after
+                model.save()
+
     @rule(name=_VIEWS, rows=_ROWS)
     def the_source_grows(self, name, rows):
         self._pass_time()
         model = self.models[name]
         for row in rows:
             times = [to_micros(self._at(row[time])) * 1000 if model.timed else None for time in ("event", "created")]
-            model.source.append(SourceRow(model.key(row), {"x": row["x"], "y": row["y"]}, *times))
+            ends = self._nanos(row["ended"]) if model.ends else None
+            model.source.append(SourceRow(model.key(row), {"x": row["x"], "y": row["y"]}, *times, ends=ends))
         model.save()
 
     @rule(
@@ -216,6 +258,9 @@ class Equality(RuleBasedStateMachine):
                 # one that is known later than the clock may be hidden by another that a delete hides
                 row = {**row, "event": min(row["event"], 0), "created": min(row["created"], 0)}
             times = {"event": self._at(row["event"])} if model.timed else {}
+            ends = row["ended"] if model.ends else None
+            if ends is not None:
+                times["ended"] = self._at(ends)
             if carried:
                 times["created" if model.timed else "created_time"] = self._at(row["created"])
             key = {"k": row["k"]} if model.keyed else {}
@@ -224,7 +269,7 @@ class Equality(RuleBasedStateMachine):
             event = to_micros(times["event"]) * 1000 if model.timed else None
             created = to_micros(self._at(row["created"])) * 1000 if carried else None
             position = 0 if to == "online" else len(model.log) + len(kept) + 1
-            kept.append(LogRow(model.key(row), content, event, self.clock, position, created))
+            kept.append(LogRow(model.key(row), content, event, self.clock, position, created, self._nanos(ends)))
         self.store.write(name, given, to=to, errors="report")
         purged = {mark.key: mark.through for mark in model.deletes if mark.key in model.purged}
         for row in kept:
@@ -242,13 +287,14 @@ class Equality(RuleBasedStateMachine):
         """The row is online; of two that are equal in every respect the later one stands."""
         for version, (_, log) in model.taken.items():
             if set(model.views[version].defaults) <= row.values.keys():
-                log[:] = [other for other in log if replace(other, values=row.values) != row]
+                log[:] = [other for other in log if replace(other, values=row.values, ends=row.ends) != row]
                 log.append(row)
 
     @rule(name=_VIEWS, key=st.sampled_from(KEYS), purge=st.sampled_from([False, False, False, True]))
     def delete(self, name, key, purge):
         self._pass_time()
         model = self.models[name]
+        purge = purge and not model.ends  # it may take away the next row of one that is learnt later
         self.store.delete(name, [{"k": key}] if model.keyed else [{}], purge=purge)
         model.deletes.append(Delete(model.key({"k": key}), self.clock, len(model.log) + 1))
         self.clock += 1
@@ -313,7 +359,7 @@ class Equality(RuleBasedStateMachine):
             if version not in model.readable:
                 continue
             view = model.views[version]
-            rows, keys = facts(view, *model.taken[version]), [(k,) if model.keyed else () for k in ASKED]
+            rows, keys = model.stored(version), [(k,) if model.keyed else () for k in ASKED]
             changes = [last_change(rows, model.deletes, key) for key in keys]
             for now in (None, given):
                 # of a purged key a version that never had it says nothing

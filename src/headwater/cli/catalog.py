@@ -216,6 +216,7 @@ def _described_view(record: ViewRecord, version: str, now: datetime) -> tuple[Ro
         "location": source.shown_location,
         "event_time": source.event_time,
         "created_time": source.created_time,
+        **({} if source.valid_to is None else {"valid_from": source.valid_from, "valid_to": source.valid_to}),
         "delay": source.delay_time or None,
         "event_id": source.event_id,
         "timezone": getattr(source, "timezone", None),

@@ -63,13 +63,12 @@ def source_columns(view: FeatureView) -> dict[str, DType]:
     columns = dict(getattr(view.source, "schema", None) or {})
     columns |= {view.key_column(key): dtype for key, dtype in view.join_keys.items()}
     columns |= view.source_columns
-    times = (view.source.event_time, view.source.created_time, "created_time")
-    return columns | {name: Timestamp for name in times if name is not None and name not in columns}
+    return columns | {name: Timestamp for name in source_times(view) if name not in columns}
 
 
 def source_times(view: FeatureView) -> frozenset[str]:
-    """The columns of a view's source that say when a row became true, and when it was known."""
-    return frozenset(n for n in (view.source.event_time, view.source.created_time, "created_time") if n is not None)
+    """The columns of a view's source that say when a row became true, was known, and ends."""
+    return frozenset({*view.source.times, "created_time"})
 
 
 def read_table(

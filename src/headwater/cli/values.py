@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from headwater.planning.resolved import ResolvedRequest
 
 _COUNTS = ("matched", "no_row", "expired", "not_known", "same_instant", "null_times")
+_OF_ENDS = ("overlapping", "never_valid")
 
 
 def read(request: ResolvedRequest, result: OnlineResult, now: datetime) -> tuple[dict[str, Any], Sheet]:
@@ -118,7 +119,9 @@ def joined(result: HistoryResult, taken: Taken, file: str | None) -> tuple[dict[
     """A history that was run through: counts by view, and its rows where no file has them."""
     metadata = result.metadata
     views = {
-        label: {"version": metadata.versions[label]} | {name: getattr(counts, name) for name in (*_COUNTS, "ties")}
+        label: {"version": metadata.versions[label]}
+        | {name: getattr(counts, name) for name in (*_COUNTS, "ties")}
+        | {name: counts[name] for name in _OF_ENDS if name in counts}
         for label, counts in metadata.views.items()
     }
     data: dict[str, Any] = {

@@ -123,6 +123,8 @@ class BoundSources:
             rows,
             event_time=source.event_time,
             created_time=source.created_time if source.created_time in self._columns[view.name] else None,
+            valid_from=source.valid_from,
+            valid_to=source.valid_to if source.valid_to in self._columns[view.name] else None,
             event_id=source.event_id,
             delay=source.delay,
             timezone=source.timezone,
@@ -146,6 +148,8 @@ def _table_instead(source: Source, name: str, rows: Any) -> TableSource:
         rows,
         event_time=source.event_time,
         created_time=source.created_time,
+        valid_from=source.valid_from,
+        valid_to=source.valid_to,
         event_id=source.event_id,
         delay=source.delay,
         timezone=source.timezone,
@@ -155,8 +159,8 @@ def _table_instead(source: Source, name: str, rows: Any) -> TableSource:
 def _columns_of(view: FeatureView) -> dict[str, None]:
     """The columns of its source that a view reads: what an empty list of rows has."""
     keys = (view.key_column(key) for key in view.join_keys)
-    times = (view.source.event_time, view.source.created_time, view.source.event_id)
-    return dict.fromkeys([*keys, *filter(None, times), *view.columns_read])
+    ids = () if view.source.event_id is None else (view.source.event_id,)
+    return dict.fromkeys([*keys, *view.source.times, *ids, *view.columns_read])
 
 
 def _holds_table(source: Source) -> bool:

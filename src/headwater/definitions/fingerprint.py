@@ -44,6 +44,9 @@ def _source_meaning(source: Source, columns: frozenset[str] | None = None, *, of
         # rows given to `write` know no delay; releases before took one and left it without effect
         "delay": 0 if isinstance(source, PushSource) else duration_micros(source.delay_time),
     }
+    # valid_from is the event time by another name
+    if source.valid_to is not None:
+        meaning["valid_to"] = source.valid_to
     if source.timezone is not None and (of_query or source.timezone != "UTC"):
         meaning["timezone"] = source.timezone
     if isinstance(source, CSVSource):
@@ -206,6 +209,6 @@ def _column_fingerprint(view: FeatureView, name: str) -> str:
     source, aggregation = view.source, view.aggregations_by_name.get(name)
     feature = view.features_by_name[name]  # of a name that is not there, a KeyError
     read = (feature.source_column,) if aggregation is None else aggregation.columns_read
-    times = (source.event_time, source.created_time, source.event_id, *map(view.key_column, view.join_keys))
+    times = (*source.times, source.event_id, *map(view.key_column, view.join_keys))
     columns = frozenset(name.lower() for name in (*times, *read) if name is not None)
     return digest([_row_meaning(view), _source_meaning(source, columns), name, _value_meaning(view, name)])

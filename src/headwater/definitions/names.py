@@ -78,6 +78,11 @@ def same_but_case(name: str, other: str, files: tuple[str | None, str | None] = 
     return f"columns {name!r} and {other!r} differ only in case, which SQL does not distinguish{where}; rename one"
 
 
+VALID_TO = "\U0010fffdvalid_to"
+"""The field of a row that holds when it ends; no feature can have the name, and in order it comes after all of them."""
+OPEN = 2**63 - 1
+"""What it holds of a row that has not ended; else microseconds since 1970."""
+
 CREATED = "created_time"
 """The reserved column of a row's created time, which counts where the source's own has none."""
 LOG_COLUMNS = ("__position", "__arrival", "__through")

@@ -34,9 +34,10 @@ if TYPE_CHECKING:
 else:
     csv_format = deferred("headwater.definitions.csv_format")
 
-FORMAT = 5
-_SPARK = ("table", "query", "path", "format")
+FORMAT = 6
 """The greatest that is read here; a definition is written in the least that says all of it."""
+_SPARK = ("table", "query", "path", "format")
+_VALID = ("valid_from", "valid_to")
 
 PLACE = "registry"
 """Where a definition read back says that it was written."""
@@ -75,6 +76,7 @@ def source_to_dict(source: Source) -> dict[str, Any]:
     }
     if source.timezone is not None:
         data["timezone"] = source.timezone
+    data |= {name: getattr(source, name) for name in _VALID if getattr(source, name) is not None}
     match source:
         case ParquetSource():
             data["path"] = str(source.path)
@@ -114,6 +116,7 @@ def source_from_dict(data: Mapping[str, Any]) -> Source:
     """
     times: dict[str, Any] = {name: data[name] for name in ("event_time", "created_time", "event_id")}
     times |= {"delay": data["delay"] * MICROSECOND, "timezone": data.get("timezone")}
+    times |= {name: data.get(name) for name in _VALID}
     match data["kind"]:
         case "spark":
             own: dict[str, Any] = {name: data.get(name) for name in _SPARK}
@@ -304,6 +307,8 @@ def _check_format(data: Mapping[str, Any], what: str) -> None:
 
 def _format(view: FeatureView) -> int:
     """The least format that says all of a view."""
+    if view.source.valid_to is not None:
+        return 6
     if any(isinstance(source, SparkSource) for source in (view.source, *tables_of(view.source).values())):
         return 5
     if isinstance(view.source, TransformSource) or any(True for _ in view_tables(view.source)):

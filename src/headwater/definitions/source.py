@@ -18,6 +18,11 @@ class Source(Definition, frozen=True, kw_only=True):
     Attributes:
         event_time: the column with the time at which a row became true; None: rows are always valid (a dimension
             table).
+        valid_from: says the same as `event_time` of a table whose rows also end: give one of the two; `event_time` is
+            this column then.
+        valid_to: the column with the time at which a row ends: it is used before that time, and EXPIRED from then on;
+            NULL: it has not ended. It requires `valid_from`. Where rows become known late, a row's end is known with
+            the next row of its key, and counts from then.
         created_time: the column with the time at which a row became known; None: event time + `delay`.
         event_id: the column that identifies an event, if the source may contain an event more than once.
         delay: how long after its event time a row becomes known, if no column says so: a duration such as `"10m"`, or
@@ -34,13 +39,22 @@ class Source(Definition, frozen=True, kw_only=True):
     event_id: str | None = None
     delay: timedelta | str = timedelta(0)
     timezone: str | None = None
+    valid_from: str | None = None
+    valid_to: str | None = None
 
     def __post_init__(self) -> None:
+        if self.event_time is None and self.valid_from is not None:
+            force_setattr(self, "event_time", self.valid_from)
         try:
             force_setattr(self, "delay", parse_duration(self.delay))
         except ValueError as bad:
             force_setattr(self, "delay", timedelta(0))
             force_setattr(self, "problems", (f"delay: {bad}",))
+
+    @property
+    def times(self) -> tuple[str, ...]:
+        """The columns that hold times of a row: when it became true, was known, and ends."""
+        return tuple(n for n in (self.event_time, self.created_time, self.valid_to) if n is not None)
 
     @property
     def delay_time(self) -> timedelta:

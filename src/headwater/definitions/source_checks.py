@@ -89,10 +89,27 @@ def check_settings(source: Any, where: str = "source") -> Iterator[str]:
         yield f"{where}: must be a source, such as hw.ParquetSource('…', event_time='…'), not {source!r}"
         return
     yield from (f"{where}.{problem}" for problem in source.problems)
-    for name in ("event_time", "created_time", "event_id"):
+    for name in ("event_time", "created_time", "event_id", "valid_from", "valid_to"):
         value = getattr(source, name)
         if value is not None and not is_text(value):
             yield f"{where}.{name}: must be the name of a column, not {value!r}"
+    if source.valid_from is not None and source.event_time != source.valid_from:
+        yield (
+            f"{where}: event_time={source.event_time!r} and valid_from={source.valid_from!r} are both given: both say "
+            "when a row became true; give one of them"
+        )
+    if source.valid_to is not None and source.valid_from is None:
+        yield (
+            f"{where}: valid_to requires valid_from=, the column with the time from which a row is valid (instead of "
+            "event_time=)"
+        )
+    elif source.valid_to is not None and source.valid_to == source.valid_from:
+        yield f"{where}: valid_from and valid_to are both {source.valid_to!r}; they must be two columns"
+    if source.valid_to is not None and where != "source":
+        yield (
+            f"{where}.valid_to: a query sees all rows of its tables; compare with the column in the query, and name "
+            "valid_to= on the source that the view reads"
+        )
     if source.created_time is not None and source.event_time is None:
         yield f"{where}: created_time requires an event_time: without one every row is always valid"
     if source.delay_time < timedelta(0):
@@ -274,15 +291,15 @@ def _check_date_keys(view: FeatureView) -> Iterator[tuple[None, str]]:
     moves = source.timezone not in (None, "UTC") or isinstance(source, (PushSource, *TEXT_SOURCES))
     for key, dtype in view.join_keys.items():
         column = view.key_column(key)
-        if moves and dtype.name == "date" and column in (source.event_time, source.created_time):
+        if moves and dtype.name == "date" and column in source.times:
             yield None, date_key_problem(key, column)
 
 
 def _used_columns(view: FeatureView) -> dict[str, None]:
     """The columns of its source that a view reads."""
     keys = [view.key_column(key) for key in view.join_keys]
-    times = [view.source.event_time, view.source.created_time, view.source.event_id]
-    return dict.fromkeys([*keys, *filter(None, times), *view.columns_read])
+    ids = [] if view.source.event_id is None else [view.source.event_id]
+    return dict.fromkeys([*keys, *view.source.times, *ids, *view.columns_read])
 
 
 def _other_separator(read: Read) -> str | None:
@@ -305,6 +322,7 @@ def _check_csv_dtypes(view: FeatureView) -> Iterator[tuple[str | None, str]]:
         return
     users: dict[str, tuple[str, str]] = {}
     times = {view.source.created_time: "created_time", view.source.event_time: "event_time"}
+    times[view.source.valid_to] = "valid_to"
     users |= {column: (setting, "a time") for column, setting in times.items() if column is not None}
     keys = [
         (f"join key {key}", view.key_column(key), dtype)
@@ -344,7 +362,7 @@ def _pushed(view: FeatureView, source: PushSource) -> Read | None:
     """The columns of rows that are written: those that the view uses, and what its source's schema says of any."""
     if not source.schema:
         return None
-    types = {name: Timestamp.arrow for name in (source.event_time, source.created_time) if name is not None}
+    types = dict.fromkeys(source.times, Timestamp.arrow)
     types |= {view.key_column(key): dtype.arrow for key, dtype in view.join_keys.items()}
     for column, dtype in view.column_dtypes:
         types.setdefault(column, dtype.arrow)
@@ -385,7 +403,8 @@ def _check_every_file(schema: pa.Schema, name: str, what: str) -> Iterator[tuple
 
 def _check_times(view: FeatureView, read: Read) -> Iterator[tuple[None, str]]:
     source = view.source
-    for setting in ("event_time", "created_time", "event_id"):
+    first = "event_time" if source.valid_from is None else "valid_from"
+    for setting in (first, "created_time", "valid_to", "event_id"):
         name = getattr(source, setting)
         if name is None:
             continue
@@ -439,7 +458,7 @@ def _check_keys(view: FeatureView, read: Read) -> Iterator[tuple[None, str]]:
 def _renamed_hint(view: FeatureView, schema: pa.Schema, name: str, said: str) -> str:
     """Which column may be the one that a feature named before, where no name is near as it is written."""
     source = view.source
-    used = {source.event_time, source.created_time, source.event_id, *map(view.key_column, view.join_keys)}
+    used = {*source.times, source.event_id, *map(view.key_column, view.join_keys)}
     used |= set(view.columns_read)
     free = [other for other in schema.names if other not in used]
     if not free or "did you mean" in said:

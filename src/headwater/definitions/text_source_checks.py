@@ -33,7 +33,7 @@ def _contradictions(view: FeatureView) -> Iterator[str]:
 
 def _declared(view: FeatureView) -> Iterator[tuple[str, tuple[DType, ...], str]]:
     """(column, dtypes it may be said to have, what the view says of it)."""
-    for setting in ("event_time", "created_time"):
+    for setting in ("event_time", "created_time", "valid_to"):
         name = getattr(view.source, setting)
         if name is not None:
             yield name, (Timestamp, Date), f"it is the {setting}, a timestamp"
@@ -51,7 +51,7 @@ def _undeclared_event_id(view: FeatureView) -> Iterator[str]:
     if not isinstance(source, TEXT_SOURCES) or not is_text(source.event_id):
         return
     keys = [view.key_column(key) for key in view.join_keys]
-    declared = {source.event_time, source.created_time, *keys, *view.columns_read}
+    declared = {*source.times, *keys, *view.columns_read}
     if source.event_id not in declared | (source.schema or {}).keys():
         kind = type(source).__name__
         yield (

@@ -51,7 +51,7 @@ def _columns(source: TransformSource, where: str) -> Iterator[str]:
     for name, dtype in source.schema.items():
         if not is_text(name) or not isinstance(dtype, DType):
             yield f"{where}.schema: column {name!r} is {dtype!r}; give a dtype such as hw.Float64"
-    for setting in ("event_time", "created_time", "event_id"):
+    for setting in ("event_time", "created_time", "valid_to", "event_id"):
         column = getattr(source, setting)
         if is_text(column) and column not in source.schema:
             there = of_those(column, source.schema, "it")

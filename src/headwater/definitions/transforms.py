@@ -78,8 +78,10 @@ def transform(
     *,
     sources: Mapping[str, Source],
     schema: Mapping[str, DType],
-    event_time: str | None,
+    event_time: str | None = None,
     created_time: str | None = None,
+    valid_from: str | None = None,
+    valid_to: str | None = None,
     delay: timedelta | str | None = None,
     event_id: str | None = None,
     timezone: str | None = None,
@@ -96,6 +98,8 @@ def transform(
         schema: column → dtype of the `pyarrow.Table` that it returns; other columns are left out.
         event_time: the column with the time at which a row became true; None: rows are always valid.
         created_time: the column with the time at which a row became known; required where a source has one.
+        valid_from: says what `event_time` says, of a table whose rows also end: give one of the two.
+        valid_to: the column with the time at which a row ends; NULL: it has not ended.
         delay: how long after its event time a row becomes known where no column says so; None: at its event time.
         event_id: the column that identifies an event.
         timezone: the time zone of naive times and dates; None: UTC.
@@ -112,6 +116,8 @@ def transform(
             schema=schema,
             event_time=event_time,
             created_time=created_time,
+            valid_from=valid_from,
+            valid_to=valid_to,
             delay=timedelta(0) if delay is None else delay,
             event_id=event_id,
             timezone=timezone,

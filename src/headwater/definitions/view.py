@@ -15,10 +15,11 @@ from headwater.definitions.coerce import as_dict, as_tuple
 from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
 from headwater.definitions.named_features import NamedFeatures
+from headwater.definitions.names import VALID_TO
 from headwater.definitions.source import Source
 from headwater.errors import FeatureNotFound, brief, listing, nearest
 from headwater.forks import lazy
-from headwater.types import DType
+from headwater.types import DType, Int64
 from headwater.values import Value
 
 _DURATIONS = ("ttl", "freshness_sla")
@@ -95,6 +96,23 @@ class FeatureView(NamedFeatures, frozen=True, kw_only=True):
         """The features, typed; of a window view one for each aggregation."""
         own = tuple(feature for feature in self.features if isinstance(feature, Feature))
         return (*own, *(made.as_feature(self.columns) for made in self.aggregations))
+
+    @lazy
+    def row_features(self) -> tuple[Feature, ...]:
+        """What a row holds beside keys and times: the features, and when it ends where its source says that."""
+        ends = getattr(self.source, "valid_to", None)
+        return self.feature_list if ends is None else (*self.feature_list, Feature(VALID_TO, Int64, column=ends))
+
+    def row_feature(self, name: str) -> Feature:
+        """One of `row_features`.
+
+        Args:
+            name: its name.
+
+        Returns:
+            The feature.
+        """
+        return self.row_features[-1] if name == VALID_TO else self.feature(name)
 
     @lazy
     def aggregations(self) -> tuple[Aggregation, ...]:

@@ -29,6 +29,10 @@ def window_view_problems(view: FeatureView) -> list[str]:
     source = view.source
     if isinstance(source, Source) and source.event_time is None:
         problems.append("source: a window view needs events, whose source names its event_time=")
+    if isinstance(source, Source) and source.valid_to is not None:
+        problems.append(
+            "source: valid_to= cannot be combined with aggregations: events do not end; omit it, or declare features"
+        )
     if any(True for _ in view_tables(source)):
         problems.append(
             "source: a window view cannot have a query over other views yet: aggregate the rows of a source, or "

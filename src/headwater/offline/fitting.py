@@ -9,6 +9,8 @@ import pyarrow as pa
 from sqlglot import exp
 
 from headwater.clock import FIRST_MICROS, LAST_MICROS, YEARS
+from headwater.definitions.feature import Feature
+from headwater.definitions.names import OPEN, VALID_TO
 from headwater.errors import SourceError
 from headwater.offline.trees import EventRange, Tree, big, column, number
 from headwater.offline.words import Place, Words
@@ -68,6 +70,12 @@ class Columns:
         if not self.within_years:
             return found
         return exp.Case().when(self._beyond(local, naive=naive), self._failed(name, f" is {YEARS}")).else_(found)
+
+    def ends(self, name: str | None) -> Tree:
+        """When a row ends, in microseconds as other times are; `OPEN` where it has not, or has no such column."""
+        if name is None or name not in self.types:
+            return big(OPEN)
+        return exp.Coalesce(this=self.time(name), expressions=[big(OPEN)])
 
     def in_zone(self, name: str, local: Tree) -> tuple[Tree, Tree]:
         """The instant of a local time of a column, and whether a clock change repeats or skips it.
@@ -141,6 +149,12 @@ class Columns:
         elif wanted.name == "timestamp":
             cast = self.words.micros(column(name), form)
         return self._checked(name, wanted, self.where, cast)
+
+    def feature(self, feature: Feature) -> Tree:
+        """One of a view's `row_features`."""
+        if feature.name == VALID_TO:
+            return self.ends(feature.column)
+        return self.value(feature.source_column, feature.dtype, feature.name)
 
     def value(self, name: str, dtype: DType, feature: str | None = None) -> Tree:
         """A feature's column in its dtype, by the rule of `value_rule.cast_value`; else an error when it is read.

@@ -113,7 +113,8 @@ class RemoteEngine(OfflineEngine):
             else:
                 read = as_rows(view).view
                 with self.workspace() as space:
-                    TableRows(space.backend, read, view.source, held, read.view.feature_names).forms()
+                    names = [feature.name for feature in read.view.row_features]
+                    TableRows(space.backend, read, view.source, held, names).forms()
         return PointInTimeRun(
             request,
             self.workspace,
@@ -127,7 +128,7 @@ class RemoteEngine(OfflineEngine):
         found: list[SourceEstimate] = []
         for view in request.views:
             # rows carry all features of the version, and by time those are left out that are read where they are
-            every = replace(view, view=replace(view.view, features=view.view.view.feature_list))
+            every = replace(view, view=replace(view.view, features=view.view.view.row_features))
             held = None if view.source is None else self._read_in_place(request, every, view.source, within)
             in_place = view.source is not None and bool(self.files_in_place(view.source))
             local = every if held is None else replace(every, source=None)
@@ -148,7 +149,7 @@ class RemoteEngine(OfflineEngine):
                 held = space.table_of(source, rows=False)
                 if held is not None:
                     reach = reach_of(request, view.view, within if space.powers.carries else None)
-                    rows = TableRows(space.backend, read, source, held, [f.name for f in read.view.feature_list])
+                    rows = TableRows(space.backend, read, source, held, [f.name for f in read.view.row_features])
                     told = space.backend.estimate(rows.read_query(reach.lower, reach.upper))
         told = told or Estimate()
         return SourceEstimate(view.view.label, source_name(source), None, told.rows, told.bytes)

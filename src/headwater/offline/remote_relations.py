@@ -93,7 +93,7 @@ class RemoteRows:
             part: the rows, in the embedded engine.
             alone: the view with these rows alone.
         """
-        dtypes, types = {feature.name: feature.dtype for feature in self.view.view.view.feature_list}, alone.types
+        dtypes, types = {feature.name: feature.dtype for feature in self.view.view.view.row_features}, alone.types
         keys = [(name, types[name]) for name in alone.key_names]
         schema = pa.schema([*keys, *[(n, pa.int64()) for n in ("event", "created", "ordinal")]])
         for i, feature in enumerate(self.features):

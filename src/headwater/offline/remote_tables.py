@@ -56,7 +56,7 @@ class TableRows:
         """
         view, source = self.view, self.source
         where, types = self._where, self._types
-        chosen = [view.view.feature(name) for name in self.features]
+        chosen = [view.view.row_feature(name) for name in self.features]
         ids = [] if source.event_id is None else [source.event_id]
         for name in (*[k.source_column for k in view.keys], *self._times, *[f.source_column for f in chosen], *ids):
             if name not in types:
@@ -69,7 +69,7 @@ class TableRows:
         for name, time_column in (("event", source.event_time), ("created", source.created_time)):
             if time_column is not None:
                 found[name] = columns.time(time_column)
-        found |= {f"f{i}": columns.value(f.source_column, f.dtype, f.name) for i, f in enumerate(chosen)}
+        found |= {f"f{i}": columns.feature(f) for i, f in enumerate(chosen)}
         return found | ({} if source.event_id is None else {"event_id": column(source.event_id)})
 
     def in_place(self, space: Workspace, rows: ViewRelations) -> ViewRelations:
@@ -92,7 +92,7 @@ class TableRows:
     def read_query(self, lower: int | None, upper: int | None) -> exp.Select:
         """The columns that a join reads, of the rows whose event times are within a range (microseconds)."""
         source = self.source
-        chosen = [self.view.view.feature(name).source_column for name in self.features]
+        chosen = [self.view.view.row_feature(name).source_column for name in self.features]
         ids = [] if source.event_id is None else [source.event_id]
         names = dict.fromkeys([*(k.source_column for k in self.view.keys), *self._times, *chosen, *ids])
         query = exp.select(*[column(name) for name in names]).from_(self.held.table.copy())

@@ -89,7 +89,7 @@ class Shape:
 
     Attributes:
         keys: name and dtype of each join key, in order.
-        features: name and dtype of each feature, in order of name.
+        features: name and dtype of each of the version's `row_features`, in order of name.
     """
 
     keys: tuple[tuple[str, DType], ...]
@@ -98,7 +98,7 @@ class Shape:
     @staticmethod
     def of(view: ResolvedView) -> Shape:
         """Of a view version."""
-        features = sorted((feature.name, feature.dtype) for feature in view.view.feature_list)
+        features = sorted((feature.name, feature.dtype) for feature in view.view.row_features)
         return Shape(tuple((key.name, key.dtype) for key in view.keys), tuple(features))
 
     def shaped(self, batch: pa.RecordBatch) -> pa.RecordBatch:

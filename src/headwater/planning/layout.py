@@ -28,7 +28,7 @@ class Slot(Value, frozen=True):
 
 
 class RowLayout(Value, frozen=True, dict=True):
-    """The slots of a view version's features; the same for any order of the same features."""
+    """The slots of a view version's `row_features`; the same for any order of the same features."""
 
     slots: tuple[Slot, ...]
     fixed_size: int
@@ -37,7 +37,7 @@ class RowLayout(Value, frozen=True, dict=True):
     @classmethod
     def of(cls, view: FeatureView) -> RowLayout:
         """The layout of a view's features: in order of name, wide fixed values first."""
-        by_name = sorted(view.feature_list, key=lambda f: f.name)
+        by_name = sorted(view.row_features, key=lambda f: f.name)
         order = sorted(range(len(by_name)), key=lambda i: (-(by_name[i].dtype.width or 0), i))
         slots: list[Slot | None] = [None] * len(by_name)
         offset = variables = 0

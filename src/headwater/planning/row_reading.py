@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from headwater.definitions.names import CREATED
+from headwater.definitions.names import CREATED, OPEN
 from headwater.definitions.sources import PushSource
 from headwater.forks import lazy
 from headwater.planning.resolved import ResolvedView
@@ -29,6 +29,7 @@ class RowReading:
         keys: the source's columns of the join keys, in the entity's order.
         event: the column of the event time; None: valid always.
         created: the column of the created time, before the reserved one; None: the reserved one, else the arrival.
+        ends: the column of the time at which a row ends; None: rows do not. A row without it has not ended.
         names: the join keys, in the same order; none: they are named like the columns.
         key_names: what other versions call these join keys, each in the same order.
     """
@@ -38,6 +39,7 @@ class RowReading:
     created: str | None
     names: tuple[str, ...] = ()
     key_names: tuple[tuple[str, ...], ...] = ()
+    ends: str | None = None
 
     def fits(self, schema: pa.Schema) -> bool:
         """Whether rows with these columns can be the version's: they have its keys, and its times are times.
@@ -48,7 +50,7 @@ class RowReading:
         types = dict(zip(schema.names, schema.types, strict=True))
         if not set(self.keys) <= types.keys() or (self.event is not None and self.event not in types):
             return False
-        return all(_is_time(types[name]) for name in (self.event, self.created) if name in types)
+        return all(_is_time(types[name]) for name in (self.event, self.created, self.ends) if name in types)
 
     def key_table(self, table: pa.Table) -> pa.Table:
         """The join keys of rows, by name."""
@@ -61,6 +63,11 @@ class RowReading:
         for name in reversed(created_columns(self.created, table.schema)):
             created = _micros(table.column(name), created)
         return created
+
+    def ends_at(self, table: pa.Table) -> pa.Array:
+        """When each row ends, microseconds; `OPEN` where it has not."""
+        never = np.full(table.num_rows, OPEN, np.int64)
+        return pa.array(_micros(table.column(self.ends), never) if self.ends in table.schema.names else never)
 
     def known_at(self, table: pa.Table, arrivals: NDArray[np.int64]) -> NDArray[np.int64]:
         """max(event time, created time) of each row, microseconds."""
@@ -122,7 +129,7 @@ class RowVersion:
         source = self.view.view.source
         keys = self.view.keys
         columns, names = tuple(k.source_column for k in keys), tuple(k.name for k in keys)
-        return RowReading(columns, source.event_time, source.created_time, names, self.view.key_names)
+        return RowReading(columns, source.event_time, source.created_time, names, self.view.key_names, source.valid_to)
 
     @lazy
     def needs(self) -> dict[str, tuple[DType | None, ...]]:
@@ -141,14 +148,15 @@ class RowVersion:
         """Column → what its values are, for every column whose values are of one dtype; of several its feature's."""
         source = self.view.view.source
         dtypes = {name: next(filter(None, wanted), Timestamp) for name, wanted in self.needs.items()}
-        if source.created_time is not None:
-            dtypes.setdefault(source.created_time, Timestamp)
+        for name in source.times:
+            dtypes.setdefault(name, Timestamp)
         return {**(getattr(source, "schema", None) or {}), **dtypes}
 
     @lazy
     def times(self) -> frozenset[str]:
         """The columns it reads as times."""
-        return frozenset(n for n in (self.reading.event, *created_names(self.reading.created)) if n is not None)
+        named = (self.reading.event, *created_names(self.reading.created), self.reading.ends)
+        return frozenset(name for name in named if name is not None)
 
     @lazy
     def reads(self) -> frozenset[str]:
@@ -160,7 +168,7 @@ class RowVersion:
     def known(self) -> frozenset[str]:
         """Every column a row may have for it; the source's others are asked for where one turns up."""
         source = self.view.view.source
-        more = [source.created_time, source.event_id, CREATED]
+        more = [*source.times, source.event_id, CREATED]
         if isinstance(source, PushSource):
             more += list(source.schema or ())
         return frozenset(self.needs) | {name for name in more if name is not None}

@@ -142,7 +142,7 @@ def _source_query(view: FeatureView) -> str:
     if isinstance(source, SparkSource) and source.query is not None:
         return source.query
     names = {view.key_column(key): key for key in view.join_keys}
-    names |= {time: time for time in (source.event_time, source.created_time) if time is not None}
+    names |= {time: time for time in source.times}
     features = [(feature.source_column, feature.name) for feature in view.feature_list]
     columns = [*names.items(), *([(name, name) for name in view.columns_read] if view.aggregations else features)]
     listed = ", ".join(_quoted(c) if c == name else f"{_quoted(c)} AS {_quoted(name)}" for c, name in columns)

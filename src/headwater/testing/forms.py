@@ -24,24 +24,24 @@ def in_form(case: HistoryCase, form: Callable[[TableSource], Source]) -> dict[st
 
 def as_push(source: TableSource) -> PushSource:
     """What is written alone: none of the table's rows."""
-    return PushSource(**_options(source))
+    return PushSource(**settings_of(source))
 
 
 def as_query(source: Source) -> SQLSource:
     """A source behind a query."""
-    return SQLSource("SELECT * FROM rows_of_it", tables={"rows_of_it": source}, **_options(source))
+    return SQLSource("SELECT * FROM rows_of_it", tables={"rows_of_it": source}, **settings_of(source))
 
 
 def as_frame(source: TableSource, frames: str) -> TableSource:
     """The table as a pandas or polars frame."""
-    return TableSource(to_frame(source.table, frames), **_options(source))
+    return TableSource(to_frame(source.table, frames), **settings_of(source))
 
 
 def as_csv(source: TableSource, folder: Path) -> CSVSource:
     """The table in a CSV file, an empty field for NULL."""
     file = folder / "rows.csv"
     csv.write_csv(source.table, file)
-    return CSVSource(str(file), nulls=("",), **_options(source))
+    return CSVSource(str(file), nulls=("",), **settings_of(source))
 
 
 def to_frame(table: pa.Table, frames: str) -> Any:
@@ -53,8 +53,12 @@ def to_frame(table: pa.Table, frames: str) -> Any:
     return polars.from_arrow(table)
 
 
-def _options(source: Source) -> dict[str, Any]:
+def settings_of(source: Source) -> dict[str, Any]:
+    """What every source says, as arguments of another one of the same rows."""
     names = {"event_time": source.event_time, "created_time": source.created_time, "event_id": source.event_id}
+    if source.valid_to is not None:
+        names = {name: value for name, value in names.items() if name != "event_time"}
+        names |= {"valid_from": source.valid_from, "valid_to": source.valid_to}
     return names | {"delay": source.delay}
 
 
@@ -84,7 +88,7 @@ def on_files(
         source = definition.source
         if isinstance(source, TableSource):
             location = _write(source.table, folder / definition.name, groups, layout)
-            sources[definition.name] = ParquetSource(location, **_options(source))
+            sources[definition.name] = ParquetSource(location, **settings_of(source))
         parts = []
         for i, part in enumerate(view.parts):
             file = folder / f"log-{view.label}-{i}.parquet"
@@ -107,4 +111,4 @@ def dealt(source: TableSource, folder: Path, shares: Sequence[int], groups: int)
     for number in range(max(shares, default=0) + 1):
         rows = pa.array([share == number for share in shares], pa.bool_())
         pq.write_table(source.table.filter(rows), folder / f"{number}.parquet", row_group_size=groups)
-    return ParquetSource(str(folder), **_options(source))
+    return ParquetSource(str(folder), **settings_of(source))

@@ -11,10 +11,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 from typing import Any
 
 from headwater.clock import MIN_MICROS
+from headwater.definitions.names import OPEN
 from headwater.planning.watermark import Watermark
 from headwater.types import Status
 
@@ -33,6 +34,7 @@ class OracleView:
         event_time: whether the source names an event time.
         created_time: whether the source names a created time.
         slas: feature → freshness SLA in microseconds, where it has one.
+        ends: whether the source names when rows end.
     """
 
     defaults: Mapping[str, Any]
@@ -41,12 +43,13 @@ class OracleView:
     event_time: bool = True
     created_time: bool = False
     slas: Mapping[str, int] = field(default_factory=dict)
+    ends: bool = False
 
 
 @dataclass(frozen=True)
 class SourceRow:
-    """A row of the source: key, features by name, event and created time (nanoseconds), event id; None is NULL or not
-    named.
+    """A row of the source: key, features by name, event and created time (nanoseconds), event id, and when it ends
+    (nanoseconds); None is NULL or not named.
     """
 
     key: Key
@@ -54,6 +57,7 @@ class SourceRow:
     event: int | None = None
     created: int | None = None
     event_id: Any = None
+    ends: int | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ class LogRow:
     arrival: int
     position: int
     created: int | None = None
+    ends: int | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,12 @@ class Delete:
 
 @dataclass(frozen=True)
 class Fact:
-    """A row in the form that is compared: all times in microseconds."""
+    """A row in the form that is compared: all times in microseconds.
+
+    Attributes:
+        ends: when it ends, `OPEN` where it has not; None where rows of its view do not.
+        until: up to when it counts as known.
+    """
 
     key: Key
     values: Mapping[str, Any]
@@ -96,6 +106,8 @@ class Fact:
     from_log: bool
     position: int = 0
     event_id: Any = None
+    ends: int | None = None
+    until: int = OPEN
 
     @cached_property
     def known_at(self) -> int:
@@ -106,7 +118,8 @@ class Fact:
     def order(self) -> tuple[Any, ...]:
         """Rules 1 to 5: of two rows that count, the one with the greater order is the answer."""
         content = () if self.from_log else tuple(value_order(self.values[name]) for name in sorted(self.values))
-        return (self.event, self.created, self.from_log, self.position, value_order(self.event_id), content)
+        last = (value_order(self.ends),) if content else ()
+        return (self.event, self.created, self.from_log, self.position, value_order(self.event_id), content + last)
 
 
 @dataclass(frozen=True)
@@ -119,6 +132,7 @@ class Answer:
         values: the features' values, defaults filled in.
         statuses: one per feature.
         tie: whether only the features decided between rows of the source with the same times and event id.
+        ended: the row that would have matched had it not ended.
     """
 
     status: Status
@@ -126,6 +140,7 @@ class Answer:
     values: Mapping[str, Any]
     statuses: Mapping[str, Status]
     tie: bool = False
+    ended: Fact | None = None
 
 
 def ceil_micros(nanos: int) -> int:
@@ -162,14 +177,43 @@ def facts(view: OracleView, source: Iterable[SourceRow], log: Iterable[LogRow] =
         event_micros = ceil_micros(event) if view.event_time else MIN_MICROS
         without_created = event_micros + view.delay if view.event_time else MIN_MICROS
         created_micros = ceil_micros(created) if view.created_time else without_created
-        found.append(Fact(row.key, _only(view, row.values), event_micros, created_micros, False, event_id=row.event_id))
+        fact = Fact(row.key, _only(view, row.values), event_micros, created_micros, False, event_id=row.event_id)
+        found.append(replace(fact, ends=_ends(row.ends)) if view.ends else fact)
     for entry in log:
         event = entry.event if view.event_time else 0
         if None in entry.key or event is None or not set(view.defaults) <= set(entry.values):
             continue
         event_micros = ceil_micros(event) if view.event_time else MIN_MICROS
         created_micros = entry.arrival if entry.created is None else ceil_micros(entry.created)
-        found.append(Fact(entry.key, _only(view, entry.values), event_micros, created_micros, True, entry.position))
+        fact = Fact(entry.key, _only(view, entry.values), event_micros, created_micros, True, entry.position)
+        found.append(replace(fact, ends=_ends(entry.ends)) if view.ends else fact)
+    return [replace(fact, until=_until(view, fact, found)) for fact in found] if view.ends else found
+
+
+def _ends(nanos: int | None) -> int:
+    return OPEN if nanos is None else ceil_micros(nanos)
+
+
+def _until(view: OracleView, row: Fact, rows: Iterable[Fact]) -> int:
+    """Up to when a row counts as known: at least until the next row of its key was, where that says when it was."""
+    assert row.ends is not None
+    if row.ends < row.event or row.ends == OPEN:
+        return row.ends
+    until = row.ends if row.from_log or view.created_time else row.ends + view.delay
+    times = (row.event, row.created)
+    later = [other for other in rows if other.key == row.key and (other.event, other.created) > times]
+    following = min(((other.event, other.created) for other in later), default=times)
+    stated = [o for o in later if (o.event, o.created) == following and (o.from_log or view.created_time)]
+    return max([until, *(other.created for other in stated)])
+
+
+def overlapping(rows: Iterable[Fact], keys: Iterable[Key]) -> int:
+    """How many neighbouring rows of some keys overlap; of rows that begin at one instant the last known counts."""
+    found, keys = 0, set(keys)
+    own = [row for row in rows if row.key in keys]
+    for row, after in pairwise(sorted(own, key=lambda r: (repr(r.key), r.event, r.created, r.position, r.ends))):
+        assert row.ends is not None
+        found += row.key == after.key and row.event < after.event < row.ends
     return found
 
 
@@ -194,6 +238,8 @@ def answer(
     if candidates:
         best = max(candidates, key=lambda row: row.order)
         tie = any(row.order[:-1] == best.order[:-1] and row.order != best.order for row in candidates)
+        if best.ends is not None and (best.until if as_known else best.ends) <= at:
+            return replace(_absent(view, Status.EXPIRED), tie=tie, ended=best)
         return replace(_matched(view, best), tie=tie)
     if in_time:
         return _absent(view, Status.NOT_KNOWN)
@@ -238,7 +284,7 @@ def online_answer(view: OracleView, rows: Iterable[Fact], deletes: Sequence[Dele
     best = _kept(rows, deletes, key)
     if best is None:
         return _absent(view, Status.NOT_FOUND)
-    if _expired(view, best, now):
+    if _expired(view, best, now) or (best.ends is not None and best.until <= now):
         return _absent(view, Status.EXPIRED)
     found = _matched(view, best)
     stale = {name for name, sla in view.slas.items() if view.event_time and now - best.event > sla}
@@ -271,7 +317,9 @@ def changes(
 
 
 def counts(answers: Sequence[Answer], instants: Sequence[int]) -> dict[str, int]:
-    """`matched`, `no_row`, `expired` and `not_known` of one view, and `same_instant` and `ties` within `matched`."""
+    """`matched`, `no_row`, `expired` and `not_known` of one view, `same_instant` and `ties` within `matched`, and
+    `never_valid` within `expired`.
+    """
     told = Counter(given.status for given in answers)
     same = sum(given.fact is not None and given.fact.event == at for given, at in zip(answers, instants, strict=True))
     return {
@@ -281,6 +329,10 @@ def counts(answers: Sequence[Answer], instants: Sequence[int]) -> dict[str, int]
         "not_known": told[Status.NOT_KNOWN],
         "same_instant": same,
         "ties": sum(given.tie for given in answers),
+        "never_valid": sum(
+            given.ended is not None and given.ended.ends is not None and given.ended.ends < given.ended.event
+            for given in answers
+        ),
     }
 
 

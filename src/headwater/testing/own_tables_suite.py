@@ -30,6 +30,7 @@ from headwater.testing import SCALE, not_simplest
 from headwater.testing.cases import HistoryCase, ViewCase, plain_rows
 from headwater.testing.dense import dense_case
 from headwater.testing.engine_probes import KEPT, PROBES, Probed, check_kept
+from headwater.testing.forms import settings_of
 from headwater.testing.gaps import Gaps
 from headwater.testing.offline_checks import (
     FEW,
@@ -240,8 +241,7 @@ class OwnTablesSuite(AbilitiesSuite):
         return None if self.gaps.leave(view, table) else self._source_of(table, view.source, place)
 
     def _source_of(self, table: pa.Table, like: Source, place: Place) -> Source:
-        options = {"event_time": like.event_time, "created_time": like.created_time, "event_id": like.event_id}
-        return self.own_source(place(table, own_name()), delay=like.delay, **options)
+        return self.own_source(place(table, own_name()), **settings_of(like))
 
 
 def own_name() -> str:
@@ -255,7 +255,7 @@ def in_exact_types(view: FeatureView, table: pa.Table) -> pa.Table:
     dtypes |= {view.key_column(key): dtype for key, dtype in view.join_keys.items()}
     for i, name in enumerate(table.column_names):
         column = table.column(i)
-        if name in (view.source.event_time, view.source.created_time):
+        if name in view.source.times:
             table = table.set_column(i, name, fit_time(column).values)
         elif name in dtypes:
             table = table.set_column(i, name, fit(column, dtypes[name]).values)

@@ -18,6 +18,7 @@ from headwater.definitions.sources import PushSource, TableSource
 from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.offline.base import ARRIVAL, POSITION, LogPart
 from headwater.testing.cases import HistoryCase, ViewCase
+from headwater.testing.forms import settings_of
 from headwater.testing.oracle import Delete, Key, LogRow, OracleView, SourceRow, floor_micros
 from headwater.testing.pools import (
     DTYPES,
@@ -103,7 +104,7 @@ def view_cases(draw: Callable[..., Any], name: str = "v0", key_sets: Sequence[tu
     purges = tuple(draw(tombstones)) if _pick(draw, False, False, True) else ()
     view = shape.view
     if not pushed:
-        view = _with_source(view, TableSource(_source_table(shape, rows), **_source_options(view.source)))
+        view = _with_source(view, TableSource(_source_table(shape, rows), **settings_of(view.source)))
     selection = _selection(draw, view)
     return ViewCase(selection, shape.oracle, rows, log, parts, deletes, purges)
 
@@ -120,6 +121,9 @@ def _shapes(draw: Callable[..., Any], name: str, key_sets: Sequence[tuple[str, .
         "created_time": "learnt" if created else None,
         "delay": timedelta(microseconds=delay),
     }
+    ends = timed and _pick(draw, False, False, True)
+    if ends:
+        options |= {"event_time": None, "valid_from": "happened", "valid_to": "ended"}
     ids = _pick(draw, None, None, *_EVENT_IDS)
     if ids is not None:
         options["event_id"] = "id_of_event"
@@ -134,7 +138,7 @@ def _shapes(draw: Callable[..., Any], name: str, key_sets: Sequence[tuple[str, .
         join_key_map={key: f"{key}_of_source" for key in names if draw(st.booleans())},
         ttl=timedelta(microseconds=ttl) if ttl or draw(st.booleans()) else None,
     )
-    oracle = OracleView({f.name: f.default for f, _ in features}, ttl, delay, timed, created)
+    oracle = OracleView({f.name: f.default for f, _ in features}, ttl, delay, timed, created, ends=ends)
     forms = {feature.name: form.arrow for feature, form in features}
     pools = {feature.name: st.sampled_from([None, *form.values]) for feature, form in features}
     events = draw(_few_instants())
@@ -155,15 +159,6 @@ def _entities(names: tuple[str, ...]) -> list[Entity]:
     if names == ("text", "num"):
         return [Entity(f"{name}_entity", {name: KEYS[name][0]}) for name in names]
     return [Entity("_".join(names), {name: KEYS[name][0] for name in names})] if names else []
-
-
-def _source_options(source: Source) -> dict[str, Any]:
-    return {
-        "event_time": source.event_time,
-        "created_time": source.created_time,
-        "delay": source.delay,
-        "event_id": source.event_id,
-    }
 
 
 def _with_source(view: FeatureView, source: Source) -> FeatureView:
@@ -200,26 +195,34 @@ def _source_rows(shape: _Shape) -> st.SearchStrategy[SourceRow]:
     event: st.SearchStrategy[Any] = st.sampled_from([*shape.events.instants, None]) if timed else st.none()
     known: st.SearchStrategy[Any] = st.sampled_from([*shape.createds.instants, None]) if created else st.none()
     ids = st.none() if shape.ids is None else st.sampled_from(shape.ids[1])
-    return st.builds(SourceRow, keys(shape.keys), shape.rows, event, known, ids)
+    return st.builds(SourceRow, keys(shape.keys), shape.rows, event, known, ids, _end_instants(shape))
+
+
+def _end_instants(shape: _Shape) -> st.SearchStrategy[Any]:
+    return st.sampled_from([*shape.events.instants, None]) if shape.oracle.ends else st.none()
 
 
 _AT_ONCE = -1
 
 
 class _Batch(NamedTuple):
-    """One write: its rows (created None: NULL), the feature its columns lack, the column of created times."""
+    """One write: its rows (created None: NULL), the feature its columns lack, the column of created times, and whether
+    they carry when they end.
+    """
 
-    rows: list[tuple[Key, dict[str, Any], int | None, int | None]]
+    rows: list[tuple[Key, dict[str, Any], int | None, int | None, int | None]]
     arrival: int
     lacks: str | None
     created: str | None
+    ends: bool
 
 
 def _log_batches(shape: _Shape, source: Sequence[SourceRow]) -> st.SearchStrategy[_Batch]:
     event: st.SearchStrategy[Any] = st.sampled_from(shape.events.instants) if shape.oracle.event_time else st.none()
     at_once = [_AT_ONCE] if shape.events is shape.createds and shape.oracle.event_time else []
     created_at: st.SearchStrategy[Any] = st.sampled_from([*shape.createds.instants, None])
-    row = st.tuples(keys(shape.keys, nullable=False), shape.rows, event, created_at)
+    ends = _end_instants(shape)
+    row = st.tuples(keys(shape.keys, nullable=False), shape.rows, event, created_at, ends)
     tying = [
         (row.key, row.event, created)
         for row in source
@@ -227,7 +230,7 @@ def _log_batches(shape: _Shape, source: Sequence[SourceRow]) -> st.SearchStrateg
         if None not in row.key and (row.event is not None or not shape.oracle.event_time) and created is not None
     ]
     if tying:
-        same = st.tuples(st.sampled_from(tying), shape.rows).map(lambda d: (d[0][0], d[1], d[0][1], d[0][2]))
+        same = st.tuples(st.sampled_from(tying), shape.rows, ends).map(lambda d: (d[0][0], d[1], *d[0][1:], d[2]))
         row = st.one_of(row, same)
     created = [None, CREATED, "learnt", "learnt"] if shape.oracle.created_time else [None, CREATED, CREATED]
     lacking = [None, None, None, *shape.stored]
@@ -237,6 +240,7 @@ def _log_batches(shape: _Shape, source: Sequence[SourceRow]) -> st.SearchStrateg
         log_instants(),
         st.sampled_from(lacking),
         st.sampled_from(created),
+        st.booleans() if shape.oracle.ends else st.just(False),
     )
 
 
@@ -246,10 +250,11 @@ def _positioned(shape: _Shape, batches: list[_Batch]) -> tuple[tuple[LogRow, ...
     parts = []
     for batch, arrival in zip(batches, sorted(b.arrival for b in batches), strict=True):
         mine: list[LogRow] = []
-        for key, content, event, created in batch.rows:
+        for key, content, event, created, ends in batch.rows:
             carried = (event if created == _AT_ONCE else created) if batch.created else None
             kept = {name: value for name, value in content.items() if name != batch.lacks}
-            mine.append(LogRow(key, kept, event, arrival, len(rows) + len(mine) + 1, carried))
+            position = len(rows) + len(mine) + 1
+            mine.append(LogRow(key, kept, event, arrival, position, carried, ends if batch.ends else None))
         rows += mine
         table = _log_table(shape, batch, mine)
         parts.append(LogPart(frozenset(table.column_names) - {POSITION, ARRIVAL}, table))
@@ -274,6 +279,8 @@ def _source_table(shape: _Shape, rows: Sequence[SourceRow]) -> pa.Table:
     columns = _data_columns(shape, rows)
     if shape.oracle.created_time:
         columns["learnt"] = time_column([row.created for row in rows], shape.createds)
+    if shape.oracle.ends:
+        columns["ended"] = time_column([row.ends for row in rows], shape.events)
     if shape.ids is not None:
         columns["id_of_event"] = pa.array([row.event_id for row in rows], shape.ids[0])
     return pa.table({**columns, "unrelated": pa.array(["x"] * len(rows), pa.string())})
@@ -283,6 +290,8 @@ def _log_table(shape: _Shape, batch: _Batch, rows: Sequence[LogRow]) -> pa.Table
     columns = _data_columns(shape, rows)
     if batch.created:
         columns[batch.created] = time_column([row.created for row in rows], shape.createds)
+    if batch.ends:
+        columns["ended"] = time_column([row.ends for row in rows], shape.events)
     columns[POSITION] = pa.array([row.position for row in rows], pa.int64())
     columns[ARRIVAL] = pa.array([row.arrival for row in rows], pa.int64())
     return pa.table(columns)

@@ -182,6 +182,7 @@ def test_counts_add_up():
         "not_known": 3,
         "same_instant": 1,
         "ties": 0,
+        "never_valid": 0,
     }
 
 

@@ -293,6 +293,10 @@ class Run:
         return stored
 
     def _request(self, log: LogSlice, since: Watermark, end: int) -> ChangesRequest:
+        if self.view.view.source.valid_to is not None:
+            # the end of a row changes in place, or with the next row of its key
+            view = with_log(self.context, self.view, log, self.keys)
+            return ChangesRequest(view, end, MIN_MICROS, Watermark(), log.position, self.keys)
         after = since.end if since.end == MIN_MICROS else since.end - duration_micros(self.context.settings.lookback)
         if self.bounds.start is not None:
             # the window alone: no row of the log counts for its position

@@ -7,6 +7,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from headwater.clock import MIN_MICROS
+from headwater.definitions.names import VALID_TO
 from headwater.offline.base import ARRIVAL, POSITION
 from headwater.planning.local_time import days_of, source_times
 from headwater.planning.row_reading import RowVersion, known_at
@@ -53,6 +54,9 @@ def project(version: RowVersion, table: pa.Table) -> pa.RecordBatch:
         wanted = [(called[name], name, dtype) for name, dtype in view.source_columns.items()]
         names += [ARRIVAL, EVENT_ID]
         columns += [one_chunk(table.column(ARRIVAL)), _event_ids(table, view.source.event_id)]
+    if version.reading.ends is not None:
+        names.append(VALID_TO)
+        columns.append(version.reading.ends_at(table))
     for name, source_column, dtype in wanted:
         names.append(name)
         column = one_chunk(table.column(source_column))

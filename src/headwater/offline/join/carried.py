@@ -11,13 +11,14 @@ that another tells; structs are made of them afterwards, row by row.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
 from headwater.clock import MIN_MICROS
 from headwater.definitions.feature import Feature
-from headwater.offline.join import missing
+from headwater.definitions.names import VALID_TO
+from headwater.offline.join import ends, missing
 from headwater.offline.join.pit import Join, hides, reach
 from headwater.offline.join.relations import ViewRelations
 from headwater.offline.join.running import so_far
@@ -63,12 +64,14 @@ class Row:
         names: the features that they carry, by name: all of them, or those asked for.
         whole: whether these are all.
         lean: whether the structs leave out what is the same in all rows, or what the event time tells.
+        ends: whether rows end, so that more is asked of those that are chosen.
     """
 
     rows: ViewRelations
     names: Sequence[str]
     whole: bool
     lean: bool = False
+    ends: bool = False
 
     @property
     def fields(self) -> list[str]:
@@ -156,16 +159,17 @@ def carry(
         label: part of their names.
         join: the view and the spine; of its rows those of the source have the ordinal 0.
         spine_rows: how many rows the spine has.
-        every: every feature of the view, for ties.
+        every: the view's `row_features`, for ties.
         asked: those that the answer has.
     """
-    names = sorted(feature.name for feature in asked)
-    row = Row(join.rows, names, len(names) == len(every), lean=True)
+    has_ends = any(feature.name == VALID_TO for feature in every)
+    names = sorted([*(feature.name for feature in asked), *([VALID_TO] if has_ends else [])])
+    row = Row(join.rows, names, len(names) == len(every), lean=True, ends=has_ends)
     table = created(space, f"carried_{label}", _carried(join, row))
     matched, same_instant, tied = space.rows(_matches(table))[0]
     if tied and not row.whole:
         # which of the rows that are equal so far is decided by features that were left out
-        row = Row(join.rows, sorted(feature.name for feature in every), True, lean=True)
+        row = replace(row, names=sorted(feature.name for feature in every), whole=True)
         space.drop(table)
         table = created(space, f"settled_{label}", _carried(join, row))
         tied = space.rows(_matches(table))[0][2]
@@ -181,13 +185,36 @@ def carry(
         for code, count in space.rows(grouped):
             counts[of[int(code)]] = int(count)
     places = [row.names.index(feature.name) for feature in asked]
-    return Answer(_answer(table, why, places), counts)
+    if not has_ends:
+        return Answer(_answer(table, why, places), counts)
+    counts["overlapping"] = int(space.rows(ends.overlaps(join))[0][0] or 0)
+    gone = ends.ended(space, label, join, _chosen(join, row, table))
+    if ends.count_ended(space, gone, counts):
+        lost: exp.Query = ends.expired(gone)
+        if why is not None:
+            lost = union_all([exp.select(column("rn"), column("why")).from_(table_named(why)), lost])
+        why = created(space, f"lost_{label}", lost)
+    return Answer(_answer(table, why, places, ended=True), counts)
 
 
-def _answer(table: str, why: str | None, places: Sequence[int]) -> exp.Query:
-    values = [column(f"f{place}", "c").as_(f"f{i}", quoted=True) for i, place in enumerate(places)]
+def _chosen(join: Join, row: Row, table: str) -> exp.Select:
+    """What `ends.ended` looks at, of a table of `_carried`."""
+    valid_to = column(f"f{row.names.index(VALID_TO)}", "c").as_("valid_to")
+    names = ("rn", "t", *join.rows.key_names, "event", "created", "ordinal")
+    found = exp.select(*[column(name, "c") for name in names], valid_to).from_(table_named(table).as_("c"))
+    return found.where(is_not_null(column("event", "c")))
+
+
+def _answer(table: str, why: str | None, places: Sequence[int], *, ended: bool = False) -> exp.Query:
+    """`ended`: rows that were chosen may have a reason all the same."""
+    values: list[Tree] = [column("event", "c"), *[column(f"f{place}", "c") for place in places]]
     reason = exp.cast(exp.Null(), TINYINT) if why is None else column("why", "w")
-    query = exp.select(column("rn", "c"), column("event", "c"), reason.as_("why"), *values)
+    if ended and why is not None:
+        there = exp.Is(this=reason.copy(), expression=exp.Null())
+        values = [exp.Case().when(there.copy(), value) for value in values]
+        values[0] = values[0].as_("event", quoted=True)
+    named = [value.as_(f"f{i}", quoted=True) for i, value in enumerate(values[1:])]
+    query = exp.select(column("rn", "c"), values[0], reason.as_("why"), *named)
     query = query.from_(table_named(table).as_("c"))
     if why is not None:
         on = column("rn", "c").eq(column("rn", "w"))
@@ -203,7 +230,10 @@ def _matches(table: str) -> exp.Select:
 
 
 def _carried(join: Join, row: Row) -> exp.Query:
-    """(rn, t, event, tied, f0…, keys) of every spine row; event is NULL where none matched, and the keys only there."""
+    """(rn, t, event, tied, f0…, keys) of every spine row; event is NULL where none matched, and the keys only there.
+
+    Of rows that end also created and ordinal, and the keys of all.
+    """
     deletes = join.rows.deletes
     if deletes is None:
         parts = [_shown(join, row, _running(join, row, None))]
@@ -215,6 +245,8 @@ def _carried(join: Join, row: Row) -> exp.Query:
         keyless = exp.or_(*[exp.Is(this=column(name, "s"), expression=exp.Null()) for name in join.keys])
         lost = exp.select(column("rn", "s"), column("t", "s"), exp.cast(exp.Null(), BIGINT).as_("event"))
         lost = lost.select(exp.false().as_("tied"), *[exp.Null().as_(f"f{i}") for i in range(len(row.names))])
+        if row.ends:
+            lost = lost.select(*[exp.cast(exp.Null(), BIGINT).as_(name) for name in ("created", "ordinal")])
         lost = lost.select(*[column(k, "s").as_(f"k{i}") for i, k in enumerate(join.keys)])
         parts.append(lost.from_(table_named(join.spine).as_("s")).where(keyless))
     return union_all(parts)
@@ -240,8 +272,21 @@ def _shown(join: Join, row: Row, picked: exp.Select) -> exp.Select:
         event.as_("event"),
         exp.and_(is_not_null(event), tied).as_("tied"),
         *[field(column("best", "x"), f"f{i}").as_(f"f{i}", quoted=True) for i in range(len(row.names))],
-        *[exp.Case().when(none.copy(), column(k, "x")).as_(k, quoted=True) for k in keys],
+        *(_more(row) if row.ends else ()),
+        *[
+            column(k, "x") if row.ends else exp.Case().when(none.copy(), column(k, "x")).as_(k, quoted=True)
+            for k in keys
+        ],
     ).from_(chosen.subquery("x", copy=False), copy=False)
+
+
+def _more(row: Row) -> list[Tree]:
+    """Created time and ordinal of the chosen row x, which the struct has where they are not the same for all."""
+    best, event = column("best", "x"), field(column("best", "x"), "event")
+    lag = row.rows.lag or 0
+    made = field(best, "created") if "created" in row.before else event.copy() + number(lag) if lag else event
+    place = field(best, "ordinal") if "ordinal" in row.before else exp.Case().when(is_not_null(event.copy()), big(0))
+    return [made.as_("created", quoted=True), place.as_("ordinal", quoted=True)]
 
 
 def _running(join: Join, row: Row, only: Tree | None) -> exp.Select:

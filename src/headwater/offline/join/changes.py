@@ -12,8 +12,9 @@ from sqlglot import exp
 
 from headwater.clock import MIN_MICROS
 from headwater.definitions.feature import Feature
+from headwater.definitions.names import VALID_TO
 from headwater.offline.base import ChangeCounts, ChangesRequest, ViewInput
-from headwater.offline.join import ties
+from headwater.offline.join import ends, ties
 from headwater.offline.join.buckets import in_bucket
 from headwater.offline.join.carried import Row, field, tie, unhidden
 from headwater.offline.join.events import as_rows
@@ -73,12 +74,18 @@ def _query(request: ChangesRequest, counts: ChangeCounts, space: Workspace) -> e
     first = request.bucket is None or request.bucket.index == 0
     if not first and not view.keys:
         return None  # a global view's one row is in the first
-    features = [] if request.counted else sorted(view.view.feature_list, key=lambda f: f.name)
+    features = [] if request.counted else sorted(view.view.row_features, key=lambda f: f.name)
+    has_ends = bool(features) and features[-1].name == VALID_TO
     rows = space.view_relations(_input(request), "0", [f.name for f in features], request.scope)
     if request.bucket is not None and view.keys:
         rows = replace(rows, only=_in_bucket(space, view, request.bucket))
     if not first:
         rows = replace(rows, null_times=0, unreadable=0)
+    every = rows
+    if request.at is not None:
+        if rows.source is None:
+            return None
+        rows = replace(rows, log=())  # ties of the source are settled without rows of the log
     if request.only_files is None:
         counts.lacking.update(rows.lacking)
         counts.unreadable += rows.unreadable
@@ -93,11 +100,41 @@ def _query(request: ChangesRequest, counts: ChangeCounts, space: Workspace) -> e
         newest = created(space, "newest", _carried(window, features))
         tied = exp.select(exp.CountIf(this=column("tied"))).from_(table_named(newest))
         counts.ties += int(space.rows(tied)[0][0] or 0)
-        return _carried_answer(window, newest, features)
+        chosen = _carried_answer(window, newest, features)
+        return _with_ends(every, window.wanted, chosen, len(features)) if has_ends else chosen
     newest = _newest(space, window, packing)
     newest, undecided = _settled(space, window, newest, features)
     counts.ties += undecided
-    return _answer(window, newest, features)
+    chosen = _answer(window, newest, features)
+    return _with_ends(every, window.wanted, chosen, len(features)) if has_ends else chosen
+
+
+def _with_ends(rows: ViewRelations, wanted: str | None, chosen: exp.Select, features: int) -> exp.Select:
+    """The rows that a run puts, by key, whose last feature is when they end: until when each counts as known.
+
+    Args:
+        rows: the view's rows, those of the log too.
+        wanted: a table of the keys wanted; None: all.
+        chosen: what the run puts.
+        features: how many columns f0… that has.
+    """
+    last = f"f{features - 1}"
+    chosen.set("order", None)
+    position = column("position", "c")
+    of_log = exp.Case().when(is_not_null(position), position.copy() + number(rows.source_size)).else_(number(0))
+    columns = [column(name, "d") for name in ("event", "created", "position", *rows.key_names)]
+    columns += [column(f"f{i}", "d") for i in range(features - 1)]
+    named = exp.select(exp.Column(this=exp.Star(), table=exp.to_identifier("c")), of_log.as_("ordinal"))
+    named = named.select(column(last, "c").as_("valid_to")).from_(chosen.subquery("c", copy=False), copy=False)
+    found = exp.select(*columns).from_(named.subquery("d", copy=False), copy=False)
+    following = None
+    if ends.says_created(rows):
+        of = None if wanted is None else exp.select(*map(column, rows.key_names)).from_(table_named(wanted))
+        after = ends.following_rows(rows, of).subquery("a", copy=False)
+        found = found.join(after, on=ends.same_times(rows, "d", "a"), join_type="left", copy=False)
+        following = column("following", "a")
+    found = found.select(ends.known_end(rows, "d", following).as_(last, quoted=True))
+    return found.order_by(*[column(k, "d") for k in rows.key_names], copy=False)
 
 
 def _in_bucket(space: Workspace, view: ResolvedView, bucket: Bucket) -> Callable[[Sequence[Tree]], Tree]:
@@ -108,9 +145,10 @@ def _in_bucket(space: Workspace, view: ResolvedView, bucket: Bucket) -> Callable
 
 
 def _input(request: ChangesRequest) -> ViewInput:
-    """The view with its data; where ties of the source are settled without rows of the log."""
+    """The view with its data; where ties of the source are settled, rows of the log tell at most when others end."""
     view, log = as_rows(request.view), request.view.log
-    return view if request.at is None or log is None else replace(view, log=replace(log, parts=()))
+    alone = request.at is not None and log is not None and view.view.view.source.valid_to is None
+    return replace(view, log=replace(log, parts=())) if alone and log is not None else view
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 from sqlglot import exp
 
 from headwater.definitions.feature import Feature
-from headwater.offline.join import missing, ties
+from headwater.definitions.names import VALID_TO
+from headwater.offline.join import ends, missing, ties
 from headwater.offline.join.pick import Picked, pick
 from headwater.offline.join.pit import Join
 from headwater.offline.join.workspace import Workspace, created
@@ -25,7 +26,8 @@ class Chosen:
         matched: a table of (rn, the names of a row, event).
         missed: a table of (rn, why); None where every row matched.
         read: a table of (ordinal, f0…) with every feature of the matched rows, in order of name; None: none was read.
-        counts: matched, no_row, expired, not_known, same_instant; ties, where only features decided any.
+        counts: matched, no_row, expired, not_known, same_instant; ties, where only features decided any; overlapping
+            and never_valid, where rows end.
     """
 
     matched: str
@@ -44,7 +46,7 @@ def choose(
         label: part of their names.
         join: the view and the spine.
         spine_rows: how many rows the spine has.
-        features: every feature of the view, for ties.
+        features: the view's `row_features`, for ties.
         asked: how many of them the answer has.
     """
     picked = pick(space, label, join, spine_rows)
@@ -74,11 +76,31 @@ def choose(
     if settled != picked.table:
         space.drop(picked.table)
     if why is None:
-        return Chosen(settled, None, counts, read)
+        return _not_ended(space, label, join, Chosen(settled, None, counts, read), features)
     of = {missing.NOT_FOUND: "no_row", missing.EXPIRED: "expired", missing.NOT_KNOWN: "not_known"}
     for code, count in _reasons(space, why) if found is None else found.missed.items():
         counts[of[int(code)]] = int(count)
-    return Chosen(settled, why, counts, read)
+    return _not_ended(space, label, join, Chosen(settled, why, counts, read), features)
+
+
+def _not_ended(space: Workspace, label: str, join: Join, chosen: Chosen, features: Sequence[Feature]) -> Chosen:
+    """The same where rows that had ended are missed: they are too old."""
+    if all(feature.name != VALID_TO for feature in features):
+        return chosen
+    counts = chosen.counts
+    counts["overlapping"] = int(space.rows(ends.overlaps(join))[0][0] or 0)
+    table = ends.ended(space, label, join, ends.chosen_rows(join, chosen.matched))
+    if not ends.count_ended(space, table, counts):
+        return chosen
+    left = exp.select(exp.Column(this=exp.Star(), table=exp.to_identifier("m")))
+    left = left.from_(table_named(chosen.matched).as_("m"))
+    on = column("rn", "m").eq(column("rn", "e"))
+    matched = created(space, f"valid_{label}", left.join(table_named(table).as_("e"), on=on, join_type="anti"))
+    missed: exp.Query = ends.expired(table)
+    if chosen.missed is not None:
+        others = exp.select(column("rn"), column("why")).from_(table_named(chosen.missed))
+        missed = union_all([others, missed])
+    return replace(chosen, matched=matched, missed=created(space, f"lost_{label}", missed))
 
 
 def _reasons(space: Workspace, why: str) -> list[tuple[Any, ...]]:
@@ -150,7 +172,7 @@ def answer(join: Join, chosen: Chosen, features: Sequence[str], every: Sequence[
         join: the view and the spine.
         chosen: its chosen rows.
         features: the features asked for.
-        every: every feature of the view.
+        every: the view's `row_features`.
     """
     places: Sequence[int] = range(len(features))
     if chosen.read is not None:

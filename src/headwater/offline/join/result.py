@@ -41,7 +41,8 @@ class ViewCounts(dict[str, int]):
     """How one view's join went: counts by name and as attributes.
 
     Spine rows: `matched`, `no_row`, `expired` and `not_known` add up to the spine; `same_instant` counts within
-    `matched`, and so does `ties`. Rows of the view: `null_times`.
+    `matched`, `ties` those that were chosen, and `never_valid` counts within `expired`. Rows of the view: `null_times`,
+    and pairs of neighbours: `overlapping`.
     """
 
     @property
@@ -56,7 +57,7 @@ class ViewCounts(dict[str, int]):
 
     @property
     def expired(self) -> int:
-        """Rows whose newest known row is older than the ttl."""
+        """Rows whose newest known row is older than the ttl, or has ended."""
         return self["expired"]
 
     @property
@@ -76,6 +77,19 @@ class ViewCounts(dict[str, int]):
         Another version of the view may decide otherwise; an `event_id` on the source settles them.
         """
         return self.get("ties", 0)
+
+    @property
+    def overlapping(self) -> int:
+        """Pairs of neighbouring rows of the spine's keys, where the earlier had not ended when the later began.
+
+        The later is used. Of rows with `valid_to` alone.
+        """
+        return self.get("overlapping", 0)
+
+    @property
+    def never_valid(self) -> int:
+        """Expired rows whose newest known row ends before it begins, so that it is never used; with `valid_to`."""
+        return self.get("never_valid", 0)
 
     @property
     def null_times(self) -> int:

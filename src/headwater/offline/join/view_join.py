@@ -73,7 +73,7 @@ class ViewJoin:
         self.counts: dict[str, int] = {}
         self._space, self._label = space, label
         read = as_rows(view)
-        names = [f.name for f in read.view.view.feature_list]
+        names = [f.name for f in read.view.view.row_features]
         relations = space.view_relations if view.view.windows is None else space.event_relations
         with of_view(view.view):
             rows = relations(read, label, names)
@@ -142,7 +142,7 @@ class ViewJoin:
         return [feature.name for feature in self.columns.features]
 
     def _query(self) -> exp.Query:
-        join, features, every = self._joined, self.columns.features, self.view.view.view.feature_list
+        join, features, every = self._joined, self.columns.features, self.view.view.view.row_features
         if self._space.powers.carries:
             carried = carry(self._space, self._label, join, self._spine_rows, every, features)
             self._count(carried.counts)

@@ -95,7 +95,7 @@ class DecodedRows:
         deleted: place → D of the row there, microseconds, of those that have one.
         not_known: places of rows known, or of keys deleted, too much later than `now`: what was there before is not
             known any more.
-        expired: places of other rows that are too old.
+        expired: places of other rows that are too old, or have ended.
         missing: places that are absent or expired: the default stands in.
         has_nulls: whether some row has a NULL.
         least: as times stand in a header: no event time is earlier (0 where a row is not there).
@@ -154,6 +154,8 @@ class DecodedRows:
         late = self._judge_few(times, now + SIGN, oldest) if is_few else self._judge_many(now + SIGN, oldest)
         if late or self.deleted:
             self._judge_late(late, now, ttl, ahead)
+        if form.ends is not None:
+            self._judge_ended(*form.ends)
         self.missing = [*self.absent, *self.expired]
         self._variable: dict[int, list[Any]] = self._decode_variable(rows) if form.variable else {}
         if form.times:
@@ -257,6 +259,13 @@ class DecodedRows:
             events = self.events()
             absent = {*self.absent}
             self.expired += [i for i, at in moved.items() if i not in absent and events.item(i) < at - ttl]
+
+    def _judge_ended(self, name: str, place: int) -> None:
+        """Find the rows that have ended at the instant that their answer holds for."""
+        over = self._table[name][:, place] <= self.at
+        if over.any():
+            gone = {*self.absent, *self.damaged, *self.not_known, *self.expired}
+            self.expired += [i for i in np.flatnonzero(over).tolist() if i not in gone]
 
     def _refuse(self, place: int, row: bytes) -> None:
         problem = self.form.problem(row)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from headwater.definitions.names import VALID_TO
 from headwater.online.rows.codec import (
     DELETED,
     EMPTIED,
@@ -40,6 +41,7 @@ class RowFormat:
         no_nulls: the null bitmap of a row without NULLs.
         table: rows side by side as NumPy records.
         times: place among the features asked for → what it can hold, of those that are times.
+        ends: of rows that end, the matrix that holds when they do and its column there; None: rows do not.
         few: how a few rows are read; None where they vary in width.
     """
 
@@ -54,6 +56,7 @@ class RowFormat:
         self.no_nulls = bytes(layout.bitmap_size)
         self.times = {c: TIME_RANGES[s.dtype.name] for c, s in enumerate(self.slots) if s.dtype.name in TIME_RANGES}
         self._blocks: dict[tuple[int, ...], tuple[str, slice | list[int]] | None] = {}
+        self.ends: tuple[str, int] | None = None
         self._table_dtype()
         self.few = None if self.variable else FewRows(layout, self.slots, self.mark, self.end)
 
@@ -108,7 +111,8 @@ class RowFormat:
             if s.offset is not None:
                 by_width.setdefault(s.dtype.width, []).append(s.offset)
         firsts = {width: min(offsets) for width, offsets in by_width.items()}
-        for slot in self.slots:
+        end = self.layout.by_name.get(VALID_TO)
+        for slot in self.slots if end is None else (*self.slots, end):
             name, place = "", 0
             if slot.dtype.name == "embedding":
                 name = f"e{slot.bit}"
@@ -120,6 +124,8 @@ class RowFormat:
                 name, place = f"m{form.str}", (slot.offset - first) // form.itemsize
                 fields[name] = ((form.str, (len(by_width[form.itemsize]),)), start + first)
             self.sources.append((name, place))
+        if end is not None:
+            self.ends = self.sources.pop()
         names = list(fields)
         self.table = np.dtype(
             {

@@ -63,8 +63,8 @@ def _of_source(
 ) -> SourceEstimate | None:
     """What is read of a source; None where the listing of its files has to do."""
     keys = [key.source_column for key in view.keys]
-    others = [source.event_time, source.created_time, *([source.event_id] if view.windows else [])]
-    used = {*keys, *(name for name in others if name is not None)}
+    ids = [source.event_id] if view.windows and source.event_id is not None else []
+    used = {*keys, *source.times, *ids}
     every = used | {*view.view.source_columns} | ({source.event_id} if source.event_id is not None else set())
     match source:
         case ParquetSource() if is_remote(source.location):

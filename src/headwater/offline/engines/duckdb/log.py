@@ -89,7 +89,7 @@ def unfit_rows(view: ResolvedView, schema: pa.Schema) -> str | None:
 
 def days_in_log(view: ResolvedView, schema: pa.Schema) -> list[str]:
     """The columns of rows of the log that are a date of the version and a time too: the log keeps them as instants."""
-    times = (view.view.source.event_time, view.view.source.created_time)
+    times = view.view.source.times
     types = {field.name: field.type for field in schema}
     return [
         f.source_column

@@ -394,6 +394,8 @@ def _transformed(session: Session, source: TransformSource, folder: Path, where:
         run_transform(source, given, where),
         event_time=source.event_time,
         created_time=source.created_time,
+        valid_from=source.valid_from,
+        valid_to=source.valid_to,
         event_id=source.event_id,
         delay=source.delay,
         timezone=source.timezone,
@@ -433,7 +435,7 @@ def _table_of(
 
     def settle(name: str) -> NaiveTimes:
         # of a query's table the query says which columns are its times
-        dates = name in (source.event_time, source.created_time) or own is None
+        dates = name in source.times or own is None
         found[name] = NaiveTimes(own or zone, dates)
         return found[name]
 

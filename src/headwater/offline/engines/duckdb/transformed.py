@@ -43,7 +43,7 @@ def run_transform(source: TransformSource, tables: Mapping[str, pa.Table], where
     if not isinstance(made, pa.Table):
         raise SourceError(f"{inside} must return a pyarrow.Table, not {type(made).__name__}")
     columns = []
-    times = (source.event_time, source.created_time)
+    times = source.times
     for name, dtype in source.schema.items():
         if name not in made.column_names:
             raise SourceError(f"{inside} returned no column {name!r}; it returned {', '.join(made.column_names)}")

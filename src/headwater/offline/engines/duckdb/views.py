@@ -12,6 +12,7 @@ from sqlglot import exp
 
 from headwater.clock import duration_micros
 from headwater.definitions.feature import Feature
+from headwater.definitions.names import VALID_TO
 from headwater.definitions.source import Source
 from headwater.definitions.sources import TEXT_SOURCES, PushSource
 from headwater.offline.base import ARRIVAL, POSITION, SourceScope, ViewInput, unreadable_rows
@@ -61,17 +62,18 @@ def check_view(session: Session, view: ViewInput, folder: Path) -> None:
     if source is None or isinstance(source, PushSource):
         return
     schema = source_schema(session, source, folder, where)
-    wanted = _wanted(view.view, source, view.view.view.feature_list)
+    wanted = _wanted(view.view, source, view.view.view.row_features)
     check_columns(schema, wanted.columns, f"{where}: its source")
     if not isinstance(source, TEXT_SOURCES):
-        _relation(session, view.view, source, Opened("x", schema, 0), view.view.view.feature_list, where)
+        _relation(session, view.view, source, Opened("x", schema, 0), view.view.view.row_features, where)
 
 
 def _wanted(view: ResolvedView, source: Source, features: Sequence[Feature]) -> Wanted:
     values: dict[str, tuple[DType, ...]] = {}
+    features = [feature for feature in features if feature.name != VALID_TO]
     for feature in features:
         values[feature.source_column] = (*values.get(feature.source_column, ()), feature.dtype)
-    times = tuple(t for t in (source.event_time, source.created_time) if t is not None)
+    times = source.times
     event_id = source.event_id
     if (
         isinstance(source, TEXT_SOURCES)
@@ -136,7 +138,7 @@ def open_view(
         rules: of indexes that are kept; None: none is.
     """
     resolved, source, where = view.view, view.source, where_of(view.view)
-    chosen = [resolved.view.feature(name) for name in features]
+    chosen = [resolved.view.row_feature(name) for name in features]
     declared = resolved.view.source
     delay = max(-_FAR, min(_FAR, duration_micros(declared.delay_time)))
     relation, null_times = None, 0
@@ -189,9 +191,10 @@ def open_view(
 def _empty(view: ResolvedView, features: Sequence[Feature]) -> pa.Table:
     """No rows, with the columns that the view declares."""
     source = view.view.source
-    columns = {t: pa.timestamp("us", tz="UTC") for t in (source.event_time, source.created_time) if t is not None}
-    for name in {f.source_column for f in features}:
-        kinds = {f.dtype.arrow for f in features if f.source_column == name}
+    columns = {time: pa.timestamp("us", tz="UTC") for time in source.times}
+    values = [feature for feature in features if feature.name != VALID_TO]
+    for name in {f.source_column for f in values}:
+        kinds = {f.dtype.arrow for f in values if f.source_column == name}
         # of NULLs, which fit every dtype, where one column is read as several: a date as a timestamp too, say
         columns[name] = kinds.pop() if len(kinds) == 1 else pa.null()
     columns |= {k.source_column: k.dtype.arrow for k in view.keys}
@@ -329,7 +332,7 @@ def _values(
     return {
         f.name: tree(day_sql(f"epoch_us({name_sql(f.source_column)})", zone))
         if f.dtype == Date and f.source_column in days
-        else columns.value(f.source_column, f.dtype, f.name)
+        else columns.feature(f)
         for f in features
     }
 
