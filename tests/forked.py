@@ -31,7 +31,8 @@ def _server() -> socket.socket:
     if os.getpid() not in _servers:
         mine, other = socket.socketpair()
         with other:
-            process = subprocess.Popen([sys.executable, _SERVER], stdin=other, stdout=subprocess.DEVNULL)
+            # without its folder in the path: `redis` there is no client
+            process = subprocess.Popen([sys.executable, "-P", _SERVER], stdin=other, stdout=subprocess.DEVNULL)
         keep(process)
         _servers[os.getpid()] = process, mine
     return _servers[os.getpid()][1]

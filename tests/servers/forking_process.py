@@ -72,17 +72,20 @@ def begin(asked: dict[str, Any]) -> None:
     time.tzset()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     paths = asked["environment"].get("PYTHONPATH", "").split(os.pathsep)
-    sys.path[1:1] = [path for path in paths if path and path not in sys.path]
+    sys.path[:0] = [path for path in paths if path and path not in sys.path]
     first, *more = asked["arguments"]
     if Path(first).name == "headwater":
-        sys.argv, sys.path[0] = [first, *more], str(Path(first).parent)
+        sys.argv = [first, *more]
+        sys.path.insert(0, str(Path(first).parent))
         sys.exit(main())
     names = {"__name__": "__main__", "__spec__": None, "__builtins__": __builtins__}
     if first == "-c":
-        text, sys.argv, sys.path[0] = more[0], ["-c", *more[1:]], ""
+        text, sys.argv = more[0], ["-c", *more[1:]]
+        sys.path.insert(0, "")
         program = compile(text, "<string>", "exec")
     else:
-        sys.argv, sys.path[0] = [first, *more], str(Path(first).resolve().parent)
+        sys.argv = [first, *more]
+        sys.path.insert(0, str(Path(first).resolve().parent))
         program, names["__file__"] = compile(Path(first).read_bytes(), first, "exec"), first
     module = globals()
     module.clear()
