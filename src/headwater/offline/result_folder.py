@@ -44,7 +44,7 @@ class Claim:
     """The claim of one writer to a folder in a store of objects or files, where nothing can be created exclusively.
 
     Each writer notes itself beside the folder before it looks who else has: of two that begin at once at least one sees
-    the other. Who sees another one refuses.
+    the other, and does not begin. So whoever has begun, and whose note is there, is the only one.
 
     Args:
         files: where the folder is.
@@ -64,28 +64,40 @@ class Claim:
         Raises:
             UsageError: there is another one.
         """
-        self._files.create_dir(self._folder, recursive=True)
-        with self._files.open_output_stream(self._own):
-            pass
+        self._note()
         try:
-            self.check()
+            self._look()
         except BaseException:
             self.end()
             raise
 
-    def check(self) -> None:
-        """Refuse to go on beside another writer.
+    def _note(self) -> None:
+        self._files.create_dir(self._folder, recursive=True)
+        with self._files.open_output_stream(self._own):
+            pass
 
-        Raises:
-            UsageError: there is another one, or the claim was removed.
-        """
-        found = self._files.get_file_info(fs.FileSelector(self._folder, allow_not_found=True))
-        others = [f.base_name for f in found if f.type == fs.FileType.File and f.path != self._own]
-        if others or not any(f.path == self._own for f in found):
+    def _look(self) -> None:
+        if self._noted() != [self._own]:
             raise UsageError(
                 f"cannot write {self._shown}: another result is being written there; wait for it, or name another "
                 f"folder (where nothing is, remove the folder {self._folder} that a writer left)"
             )
+
+    def check(self) -> None:
+        """Refuse to say that a result is whole beside which another may have begun.
+
+        Raises:
+            UsageError: the note was removed.
+        """
+        if self._own not in self._noted():
+            raise UsageError(
+                f"cannot write {self._shown}: {self._own} was removed while the result was written, so another one may "
+                "have begun there; write it again once no other is being written"
+            )
+
+    def _noted(self) -> list[str]:
+        found = self._files.get_file_info(fs.FileSelector(self._folder, allow_not_found=True))
+        return [each.path for each in found if each.type == fs.FileType.File]
 
     def end(self) -> None:
         """Remove the note."""

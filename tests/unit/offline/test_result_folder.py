@@ -10,6 +10,7 @@ from headwater.errors import StoreError, UsageError
 from headwater.offline.result_folder import Claim, files_at, result_folder
 
 SCHEMA = pa.schema([("n", pa.int64())])
+ORDERS = ("", "a", "b", "ab", "ba")
 
 
 def _written(folder) -> int:
@@ -57,40 +58,40 @@ def test_of_two_results_that_begin_at_once_one_at_most_goes_on(s3_server):
             pass
         assert _written(folder) == 2
     assert _names(s3_server, bucket) == ["out/result/_SUCCESS", "out/result/part-0.parquet"]
-    # one that somebody noted beside it before this one was whole
+    # one that was removed before the result was whole, so that another could begin
     other = s3_server.url(f"{bucket}/out/other")
-    with pytest.raises(UsageError, match="another result"), result_folder(other) as folder:
+    with pytest.raises(UsageError, match="was removed while the result was written"), result_folder(other) as folder:
         assert _written(folder) == 2
         files, _ = files_at(other)
-        with files.open_output_stream(f"{bucket}/out/.other.writing/somebody"):
-            pass
+        files.delete_dir_contents(f"{bucket}/out/.other.writing")
     assert _names(s3_server, bucket) == ["out/result/_SUCCESS", "out/result/part-0.parquet"]
 
 
-def test_of_claims_in_any_order_of_steps_none_goes_on_beside_another(tmp_path):
-    """Each order of the steps of two writers: note oneself, look, look again at the end."""
+def test_of_claims_in_any_order_of_steps_one_at_most_begins_and_is_whole(tmp_path):
+    """Each order of the steps of two writers: note oneself, look, look again at the end, remove the note."""
     files = files_at(f"file://{tmp_path}")[0]
-    for number, order in enumerate(sorted(set(permutations("aaabbb")))):
+    for number, order in enumerate(sorted(set(permutations("aaaabbbb")))):
         claims = {name: Claim(files, f"{tmp_path}/{number}", "there") for name in "ab"}
-        steps = {name: iter(_steps(claim, files)) for name, claim in claims.items()}
-        done = [name for name in order if next(steps[name], None) == "done"]
-        assert len(done) < 2 or order in (tuple("aaabbb"), tuple("bbbaaa")), order
+        steps = {name: _steps(claim) for name, claim in claims.items()}
+        seen = [(name, next(steps[name], None)) for name in order]
+        # a later one begins where files are already
+        written = [(name, step) for name, step in seen if step in ("begun", "whole")]
+        assert written in [[(n, step) for n in names for step in ("begun", "whole")] for names in ORDERS], seen
 
 
-def _steps(claim, files):
-    files.create_dir(claim._folder, recursive=True)
-    with files.open_output_stream(claim._own):
-        pass
+def _steps(claim):
+    claim._note()
     yield "noted"
-    for step in ("begun", "done"):
-        try:
-            claim.check()
-        except UsageError:
-            claim.end()
-            return
-        if step == "done":
-            claim.end()
-        yield step
+    try:
+        claim._look()
+    except UsageError:
+        yield "seen"
+    else:
+        yield "begun"
+        claim.check()
+        yield "whole"
+    claim.end()
+    yield "ended"
 
 
 def test_a_store_that_does_not_exist_is_named():

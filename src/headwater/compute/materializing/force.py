@@ -60,12 +60,14 @@ class StoredRows:
         ahead: stored key → row, of rows that are known later than the log's clock says: few, within its tolerance.
         latest: the latest known_at of these, microseconds.
         tombstones: stored key → P and D as they are stored, of rows that have any.
+        count: how many rows there are, those that cannot be read included.
     """
 
     sequences: Sequences
     ahead: dict[bytes, bytes]
     latest: int
     tombstones: dict[bytes, bytes]
+    count: int
 
 
 def make_equal(
@@ -194,8 +196,9 @@ def read_stored(
     sequences: list[int] = []
     ahead: dict[bytes, bytes] = {}
     tombstones: dict[bytes, bytes] = {}
-    latest = now
+    latest, count = now, 0
     for key, row in stored_rows(context, rows, keys):
+        count += 1
         stored = header(row)
         if stored is None:
             continue
@@ -206,7 +209,7 @@ def read_stored(
         if not stored.emptied and stored.known_at > now:
             ahead[key] = row
             latest = max(latest, stored.known_at)
-    return StoredRows(Sequences.of(hashes, sequences), ahead, latest, tombstones)
+    return StoredRows(Sequences.of(hashes, sequences), ahead, latest, tombstones, count)
 
 
 @dataclass

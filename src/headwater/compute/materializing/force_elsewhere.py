@@ -117,7 +117,7 @@ class _Run:
         if keys is not None:
             wanted = {key for key in rows.stored_keys(keys) if key is not None}
             tombstones = {key: mark for key, mark in tombstones.items() if key in wanted}
-        sink = _sink(self.sink, log, numbers=len(stored.sequences.numbers) > 0)
+        sink = _sink(self.sink, log, numbers=stored.count > 0)
         seen, again = self._each(sink, log, now, keys, counts, first=True)
         if sink.numbers:
             swap = _Swap(context, rows.view, stored.sequences, marks, self.lease, self.forced)

@@ -11,7 +11,7 @@ import pyarrow as pa
 from headwater.clock import MIN_MICROS, duration_micros, from_micros
 from headwater.compute.context import StoreContext
 from headwater.compute.inputs import skipped_columns, skipped_rows, with_log
-from headwater.compute.materializing.force import Forced, make_equal
+from headwater.compute.materializing.force import Forced, make_equal, whole_history
 from headwater.compute.materializing.force_elsewhere import make_equal_elsewhere
 from headwater.compute.materializing.lease import RunLease
 from headwater.compute.materializing.run_files import RunFiles
@@ -145,7 +145,7 @@ class Run:
                 self._make_equal(log, lease, token)
                 files.forced()
             else:
-                request = self._request(log, since, end)
+                request = self._request(rows, log, since, end)
                 self._skip(log, request.since.position)
                 self._put_source(rows, request, log, lease, files, token)
         except Stopped:
@@ -292,11 +292,10 @@ class Run:
         self._void = False
         return stored
 
-    def _request(self, log: LogSlice, since: Watermark, end: int) -> ChangesRequest:
+    def _request(self, rows: RowEncoder, log: LogSlice, since: Watermark, end: int) -> ChangesRequest:
         if self.view.view.source.valid_to is not None:
             # the end of a row changes in place, or with the next row of its key
-            view = with_log(self.context, self.view, log, self.keys)
-            return ChangesRequest(view, end, MIN_MICROS, Watermark(), log.position, self.keys)
+            return whole_history(self.context, rows, log, end, self.keys)
         after = since.end if since.end == MIN_MICROS else since.end - duration_micros(self.context.settings.lookback)
         if self.bounds.start is not None:
             # the window alone: no row of the log counts for its position

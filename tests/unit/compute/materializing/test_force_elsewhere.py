@@ -172,6 +172,21 @@ def test_some_keys_alone_are_made_equal(tmp_path: Path, no_rows_here: pytest.Mon
     engine.close()
 
 
+def test_rows_that_cannot_be_read_are_removed_where_there_are_no_others(tmp_path: Path) -> None:
+    world = World(tmp_path / "project", 4)
+    engine = ExecutorEngine(world.folder, 3)
+    with world.open(f"lmdb:{tmp_path}/online", engine) as store:
+        store.apply([USER, view()])
+        record = store.context.registry.refresh().view("activity")
+        rows = RowEncoder(store.context.project, whole_view(record, record.version()))
+        damaged = [key for key in rows.stored_keys(pa.table({"user": ["nobody", key(1)]})) if key is not None]
+        store.context.online.compare_and_put_all([(each, 0, b"\x07 cut short") for each in damaged])
+        report = shown(store.materialize(force=True))
+        assert (report["keys"], report["removed"]) == (40, 1)
+        assert len(state(store)) == 40
+    engine.close()
+
+
 def test_a_source_without_times_is_put_by_processes_too(tmp_path: Path, no_rows_here: pytest.MonkeyPatch) -> None:
     world = World(tmp_path / "project", 5)
     engine = ExecutorEngine(world.folder, 2)
