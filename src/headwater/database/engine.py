@@ -88,6 +88,9 @@ def _parsed(url: str) -> sa.URL | None:
         return None
     if scheme_of(url).partition("+")[0] == "sqlite":
         return None if parsed.host or parsed.username else parsed
+    if parsed.drivername == "postgresql":
+        # SQLAlchemy 2.0 would take psycopg2
+        parsed = parsed.set(drivername="postgresql+psycopg")
     if re.search(r"[?&]\w+=", parsed.password or ""):
         return None  # options, one of which holds an @
     values = (str(value) for name, value in parsed.query.items() if name not in _MAY_HAVE_AT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
@@ -23,7 +24,8 @@ def test_a_statement_is_compiled_once_for_all_databases(
         before(self, *given, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(SQLCompiler, "__init__", counted)
-    table = sa.table(f"of_{tmp_path.name}", sa.column("x", sa.Integer))
+    # a name of its own: folders of tests that passed are removed, and their names given again
+    table = sa.table(f"of_{uuid4().hex}", sa.column("x", sa.Integer))
     for n in range(3):
         engine = open_engine(url.format(n), tmp_path)
         with engine.connect() as connection:
