@@ -20,7 +20,7 @@ from headwater.testing.strategies import entity_cases, history_cases, log_instan
 from headwater.testing.window_cases import WindowCase, window_cases
 
 FEW = settings(
-    max_examples=rounds(3, simplest=False),
+    max_examples=rounds(4, simplest=False),
     deadline=None,
     suppress_health_check=[
         HealthCheck.function_scoped_fixture,

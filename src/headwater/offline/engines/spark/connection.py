@@ -171,10 +171,11 @@ class SparkConnection:
         """End the session, and remove what it made."""
         with self._lock:
             self._closed = True
-            session, scratch = self._session, self._scratch
-            if session is not None:
-                self._views.drop_all()  # of a server that is gone they are gone too
-            self._session, self._scratch = None, None
+        if self._session is not None:
+            # a server that is gone may take a while to fail: nobody who asks for a session waits for it
+            self._views.drop_all()
+        with self._lock:
+            session, scratch, self._session, self._scratch = self._session, self._scratch, None, None
         if session is not None:
             session.close()
         if scratch is not None:

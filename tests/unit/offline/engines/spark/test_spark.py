@@ -1,6 +1,7 @@
 """What of the engine on Spark needs no Spark: its errors, its settings, and columns on their way there and back."""
 
 import re
+import threading
 
 import pyarrow as pa
 import pytest
@@ -25,6 +26,34 @@ def test_a_lost_driver_and_a_full_disk_are_named():
     assert isinstance(lost, hw.Unavailable) and "open the store again" in str(lost)
     full = translated(RuntimeError("java.io.IOException: No space left on device"))
     assert isinstance(full, hw.errors.StorageFull) and "spark.local.dir" in str(full)
+
+
+def test_a_server_that_does_not_answer_holds_up_nobody_else_while_the_engine_closes(tmp_path):
+    engine, asked, answers = SparkEngine(tmp_path), threading.Event(), threading.Event()
+
+    class Session:
+        """Of a server that is gone."""
+
+        spark = property(lambda self: self)
+        catalog = property(lambda self: self)
+
+        def dropTempView(self, name: str) -> None:
+            asked.set()
+            answers.wait(60)
+
+        def close(self) -> None:
+            pass
+
+    engine.connection._session = Session()
+    engine.connection.views.use("a view")
+    closing = threading.Thread(target=engine.close)
+    closing.start()
+    assert asked.wait(60)
+    with pytest.raises(hw.Unavailable, match="was closed"):
+        engine.connection.session()
+    answers.set()
+    closing.join(60)
+    assert not closing.is_alive()
 
 
 REFUSED = [
