@@ -300,9 +300,14 @@ OF_THE_WORLD = {
 
 
 def leave_out(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compile the functions of a rule again, without it, everywhere they were imported."""
+    """Compile the functions of a rule again, without it."""
+    edit((RULES | SCRIPTED | OF_PARTS | OF_HOT_KEYS | OF_PROCESSES)[rule], monkeypatch)
+
+
+def edit(edits: list[Edit], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compile functions again with other texts, everywhere they were imported."""
     texts: dict[tuple[int, str], tuple[Any, str, str]] = {}
-    for owner, name, old, new in (RULES | SCRIPTED | OF_PARTS | OF_HOT_KEYS | OF_PROCESSES)[rule]:
+    for owner, name, old, new in edits:
         text = texts[id(owner), name][2] if (id(owner), name) in texts else _text_of(owner, name)
         old, new = (textwrap.dedent(part) if inspect.isclass(owner) else part for part in (old, new))
         assert old in text, (name, old)

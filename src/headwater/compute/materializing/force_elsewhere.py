@@ -8,7 +8,7 @@ process had begun may be done when the run has ended: then the note of the run s
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -29,7 +29,7 @@ from headwater.compute.materializing.force import (
 from headwater.compute.materializing.force_sink import ForceSink, key_number
 from headwater.compute.materializing.lease import RunLease
 from headwater.compute.materializing.replacing import KeyNumbers
-from headwater.compute.materializing.sink import OnlineSink, Stopped
+from headwater.compute.materializing.sink import OnlineSink, Stopped, extended
 from headwater.errors import StoreError
 from headwater.observer import Progress
 from headwater.offline.base import ChangeCounts, LogSlice
@@ -192,8 +192,7 @@ class _Swap(Swap):
 
 def _sink(sink: OnlineSink, log: LogSlice, **more: object) -> ForceSink:
     """A run's sink as one that makes rows equal to history."""
-    given = {each.name: getattr(sink, each.name) for each in fields(OnlineSink)}
-    return ForceSink(**{**given, "position": log.position, **more})
+    return extended(sink, ForceSink, position=log.position, **more)
 
 
 def _carrying(context: StoreContext, keys: Iterable[bytes]) -> Keys:

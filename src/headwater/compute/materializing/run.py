@@ -18,6 +18,7 @@ from headwater.compute.materializing.run_files import RunFiles
 from headwater.compute.materializing.shared_lease import SharedLease
 from headwater.compute.materializing.sink import OnlineSink, Stopped, puts_elsewhere, sink_of
 from headwater.compute.materializing.source_ties import Ties
+from headwater.compute.materializing.ties_elsewhere import settle_elsewhere
 from headwater.compute.reports import RunReport
 from headwater.compute.writing.delete import hide_rows
 from headwater.compute.writing.erase import hide_by_digest, hide_purged
@@ -207,9 +208,10 @@ class Run:
         sink = self._sink(lease, token, log)
         if sink is None:
             self._put_here(rows, request, log, lease, ties, step)
+            changed = ties.settle(rows, lease)
         else:
             self._put_elsewhere(request, sink, ties, step)
-        changed = ties.settle(rows, lease)
+            changed = settle_elsewhere(self.context, rows, ties, sink, lease)
         self._applied += changed
         self._superseded += ties.count - changed
         self._counts.ties += ties.undecided

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 ROWS = 65_536
 """Rows that are put at once."""
+
+
+S = TypeVar("S", bound="OnlineSink")
 
 
 class Stopped(Unavailable):
@@ -206,6 +209,12 @@ def _pieces(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 def _joined(held: list[pa.RecordBatch]) -> pa.RecordBatch:
     return held[0] if len(held) == 1 else pa.concat_batches(held)
+
+
+def extended(sink: OnlineSink, kind: type[S], **more: object) -> S:
+    """A run's sink as one of another kind."""
+    given: dict[str, Any] = {each.name: getattr(sink, each.name) for each in fields(OnlineSink)}
+    return kind(**{**given, **more})
 
 
 def sink_of(

@@ -20,6 +20,7 @@ from headwater.online.rows.codec import (
     ORDER,
     SEQUENCE,
     current,
+    header,
     is_row,
     replaced,
     sequence_of,
@@ -67,6 +68,11 @@ class Ties:
         self._batches += tied.to_batches()
         self.count += tied.num_rows
 
+    @property
+    def table(self) -> pa.Table:
+        """Join keys and times of all of them."""
+        return pa.Table.from_batches(self._batches) if self._batches else pa.table({})
+
     def settle(self, rows: RowEncoder, lease: RunLease) -> int:
         """Put history's choice among the source's rows of each key and time; how many rows were changed.
 
@@ -74,8 +80,8 @@ class Ties:
         are done again. The stored value has no vote: the source may have been corrected.
         """
         changed = 0
-        left = pa.Table.from_batches(self._batches) if self._batches else None
-        while left is not None and left.num_rows:
+        left = self.table
+        while left.num_rows:
             places = {key: i for i, key in enumerate(rows.stored_keys(left)) if key is not None}
             stored = dict(zip(places, self._context.online.multi_get(list(places)), strict=True))
             changes = list(self._changes(stored, self._chosen(rows, left)))
@@ -89,7 +95,7 @@ class Ties:
         """Of the rows that were stored, those of the same times whose values the source says otherwise."""
         for key, row in stored.items():
             new = chosen.get(key)
-            if new is None or row is None or not is_row(row) or _same(row, new) is not False:
+            if new is None or same_values(row, new) is not False:
                 continue
             wanted = replaced(row, new)
             if self._context.online.capabilities.takes(key, wanted):
@@ -97,19 +103,30 @@ class Ties:
 
     def _chosen(self, rows: RowEncoder, at: pa.Table) -> dict[bytes, bytes]:
         """Stored key → what history has of the source at these keys and times now."""
-        view = with_log(self._context, self._view, self._log, at)
-        request = ChangesRequest(view, 2**63 - 1, MIN_MICROS, Watermark(), self._log.position, at=at)
         found: dict[bytes, bytes] = {}
         counts = ChangeCounts()
-        for batch in self._context.engine.changes(request, counts):
+        for batch in self._context.engine.changes(self.request(at), counts):
             found |= dict(rows.encode(batch))
         self.undecided = counts.ties
         return found
 
+    def request(self, at: pa.Table) -> ChangesRequest:
+        """Ask for what history has of the source at these keys and times."""
+        view = with_log(self._context, self._view, self._log, at)
+        return ChangesRequest(view, 2**63 - 1, MIN_MICROS, Watermark(), self._log.position, at=at)
 
-def _same(stored: bytes, new: bytes) -> bool | None:
+
+def same_values(stored: bytes | None, new: bytes) -> bool | None:
     """Whether a stored row has the values of another one of its times; None where its times are others by now."""
+    if stored is None or not is_row(stored):
+        return None
     row = without_tombstone(current(stored))
     if row[ORDER] != new[ORDER]:
         return None
     return row[: SEQUENCE.start] == new[: SEQUENCE.start] and row[HEADER_SIZE:] == new[HEADER_SIZE:]
+
+
+def is_source_row_of(stored: bytes | None, event: int, created: int) -> bool:
+    """Whether what is stored is a row of the source with these times (microseconds)."""
+    known = None if stored is None else header(stored)
+    return known is not None and (known.event, known.created, known.origin, known.position) == (event, created, 0, 0)
