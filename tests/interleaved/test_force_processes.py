@@ -66,6 +66,8 @@ class ForceWorld(World):
         self.left_behind: list[tuple[Sink, pa.RecordBatch]] = []
         self.extra: set[int] = set()
         """Values of rows that history does not have: a row online with one stays until force."""
+        self.had: dict[tuple[Any, ...], list[int]] = {}
+        """The values of source rows before they were corrected."""
         super().__init__(folder, seed)
 
     def make_store(self) -> Mirrored:
@@ -126,6 +128,13 @@ class ForceWorld(World):
         for process in self.alive():
             process.finish()
             assert process.error is None, repr(process.error)
+
+    def corrected(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Of other values, or of those that it had before."""
+        had = self.had.setdefault((row["k"], row["at"], row["seen"]), [])
+        before = [x for x in had if x != row["x"]]
+        had.append(row["x"])
+        return {**row, "x": self.random.choice(before) if before and self.random.random() < 0.5 else self.values}
 
     def check(self, store: hw.FeatureStore) -> None:
         online = store.get_online_features(["v:x"], list(KEYS)).to_dict()["x"]
