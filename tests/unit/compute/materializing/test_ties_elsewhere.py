@@ -62,42 +62,44 @@ def settled_here(folder: Path, seed: int) -> tuple[dict[Any, Any], list[dict[str
         return force.state(store), reports
 
 
-@pytest.mark.parametrize("twice", [0.0, 0.5])
+def settled_there(world: TiesWorld, url: str, engine: ExecutorEngine) -> tuple[dict[Any, Any], list[dict[str, Any]]]:
+    """The same by processes of an engine."""
+    with world.open(url) as store:
+        store.apply([USER, force.view()])
+        world.change(store)
+    with world.open(url, engine) as store:
+        reports = [shown(store.materialize()) for _ in range(2)]
+        found = force.state(store)
+        version = store.context.registry.refresh().view("activity").version().version
+        assert not store.context.forcing.pending("activity", version), "the next run has no more to read than others"
+    engine.close()
+    return found, reports
+
+
 def test_processes_settle_what_one_process_settles(
-    tmp_path: Path, place: str, no_rows_here: pytest.MonkeyPatch, twice: float
+    tmp_path: Path, place: str, no_rows_here: pytest.MonkeyPatch
 ) -> None:
     wanted, reports = settled_here(tmp_path / "here" / "project", 3)
     assert reports[0]["applied"] > 20 and reports[0]["ties"] > 3
     world = TiesWorld(tmp_path / "there" / "project", 3)
-    with world.open(place) as store:
-        store.apply([USER, force.view()])
-        world.change(store)
-    engine = ExecutorEngine(world.folder, 3, luck=Luck(1, twice=twice))
-    with world.open(place, engine) as store:
-        found = [shown(store.materialize()) for _ in range(2)]
-        assert force.state(store) == wanted
-        if not twice:
-            # of a row that the other one of two has put nothing is counted
-            assert found == reports
-        version = store.context.registry.refresh().view("activity").version().version
-        assert not store.context.forcing.pending("activity", version), "the next run has no more to read than others"
-    engine.close()
+    assert settled_there(world, place, ExecutorEngine(world.folder, 2)) == (wanted, reports)
+
+
+def test_processes_that_run_twice_settle_the_same(tmp_path: Path, no_rows_here: pytest.MonkeyPatch) -> None:
+    wanted, _ = settled_here(tmp_path / "here" / "project", 4)
+    world = TiesWorld(tmp_path / "there" / "project", 4)
+    # of a row that the other one of two has put nothing is counted
+    found, _ = settled_there(world, f"lmdb:{tmp_path}/online", ExecutorEngine(world.folder, 2, luck=Luck(1, twice=0.5)))
+    assert found == wanted
 
 
 def test_ties_that_are_settled_a_few_at_a_time(tmp_path: Path, no_rows_here: pytest.MonkeyPatch) -> None:
-    no_rows_here.setattr(ties_elsewhere, "AT_ONCE", 3)
+    no_rows_here.setattr(ties_elsewhere, "AT_ONCE", 12)
     no_rows_here.setattr(sink, "ROWS", 2)
     wanted, reports = settled_here(tmp_path / "here" / "project", 6)
     world = TiesWorld(tmp_path / "there" / "project", 6)
-    url = f"lmdb:{tmp_path}/online"
-    with world.open(url) as store:
-        store.apply([USER, force.view()])
-        world.change(store)
-    engine = ExecutorEngine(world.folder, 2)
-    with world.open(url, engine) as store:
-        assert shown(store.materialize()) == reports[0]
-        assert force.state(store) == wanted
-    engine.close()
+    found = settled_there(world, f"lmdb:{tmp_path}/online", ExecutorEngine(world.folder, 1))
+    assert found == (wanted, reports)
 
 
 class LateEngine(DuckDBEngine):
