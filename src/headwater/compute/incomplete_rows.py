@@ -69,7 +69,7 @@ def incomplete_rows(
 
 
 def planned(snapshot: RegistrySnapshot, made: Plan, open_log: Callable[[], OfflineLog], now: datetime) -> Iterator[str]:
-    """A line for each version of a plan that leaves out written rows which the live one has.
+    """A line for each version of a plan that leaves out written rows which the live one has, or takes them for open.
 
     Args:
         snapshot: the registry.
@@ -88,11 +88,16 @@ def planned(snapshot: RegistrySnapshot, made: Plan, open_log: Callable[[], Offli
         version = record.versions[stage.version]
         if not (stage.live or stage.waits or stage.bump) or version.retired_at is not None or version.version == live:
             continue
+        waits = stage.live or stage.waits
+        if live is not None and version.view.source.valid_to not in (None, before.versions[live].view.source.valid_to):
+            found = _open_rows(open_log, record, version, version.view.source.valid_to)
+            if found:
+                yield _planned_open(record.name, version, found, waits=waits)
         if live is not None and not columns_beyond(version, before.versions[live]):
             continue
         found = _found(open_log, record, version, live)
         if found:
-            yield _planned(record.name, version, found, waits=stage.live or stage.waits)
+            yield _planned(record.name, version, found, waits=waits)
 
 
 def _written(snapshot: RegistrySnapshot, name: str) -> bool:
@@ -110,17 +115,38 @@ def _found(
         return IncompleteRows(None, 0, columns)
 
 
-def _planned(view: str, version: ViewVersion, found: IncompleteRows, *, waits: bool) -> str:
+def _open_rows(
+    open_log: Callable[[], OfflineLog], record: ViewRecord, version: ViewVersion, valid_to: str
+) -> IncompleteRows:
+    """The rows of the log that a version takes, and that do not say when they end."""
+    asks = RowVersion(whole_view(record, version))
+    try:
+        stored = open_log().rows_by_schema(record.name)
+    except HeadwaterError:
+        return IncompleteRows(None, 0, (valid_to,))
+    taken = ((schema, count) for schema, count in stored if schema is not None and asks.takes(schema))
+    rows = sum(count for schema, count in taken if valid_to not in schema.names)
+    return IncompleteRows(rows, sum(count for _, count in stored), (valid_to,))
+
+
+def _planned_open(view: str, version: ViewVersion, found: IncompleteRows, *, waits: bool) -> str:
+    again = f"write those rows again with {column_names(found.columns)}{_number_it(view, version, waits=waits)}"
+    return f"{view} {version.version}: {found}: in this version they have not ended. To end them, {again}"
+
+
+def _number_it(view: str, version: ViewVersion, *, waits: bool) -> str:
+    """The way to have time for that: a version that waits."""
     number = version.version
-    number_it = (
-        f", or set version={number!r} on the view, so that it waits for 'headwater promote {view} {number}'"
-        if waits and version.automatic
-        else ""
-    )
+    if not (waits and version.automatic):
+        return ""
+    return f", or set version={number!r} on the view, so that it waits for 'headwater promote {view} {number}'"
+
+
+def _planned(view: str, version: ViewVersion, found: IncompleteRows, *, waits: bool) -> str:
     lost = "are not events of" if version.view.aggregations else "have no value in"
     return (
-        f"{view} {number}: {found}: they {lost} this version. Once it is live, {_lost(version)}. "
-        f"To keep them, {_again(version, found)}{number_it}"
+        f"{view} {version.version}: {found}: they {lost} this version. Once it is live, {_lost(version)}. "
+        f"To keep them, {_again(version, found)}{_number_it(view, version, waits=waits)}"
     )
 
 

@@ -82,6 +82,29 @@ def test_rows_that_the_live_version_leaves_out_already_are_not_said_again(store:
     assert "1 of 2 earlier writes do not have the column 'place'" in line
 
 
+@pytest.mark.parametrize("compacted", [False, True])
+def test_rows_written_before_a_view_had_ends_are_open_and_plan_says_so(store: Any, compacted: bool) -> None:
+    ends = hw.PushSource(valid_from="at", valid_to="until")
+    assert store.plan([LOT, turns(source=ends)]).warnings == (), "nothing was written"
+    store.write("turns", [row(1), row(2)])
+    if compacted:
+        store.materialize()
+    (line,) = store.plan([LOT, turns(source=ends)]).warnings
+    assert line.startswith(
+        "turns 2.0.0: 2 of 2 earlier writes do not have the column 'until': in this version they have"
+    )
+    assert "write those rows again with the column 'until'" in line and "version='2.0.0'" in line
+    (line,) = store.plan([LOT, turns(source=ends, version="2.0.0")]).warnings
+    assert "version=" not in line
+    store.apply([LOT, turns(source=ends)])
+    store.write("turns", [row(2, until=T0 - timedelta(minutes=30))])
+    store.materialize()
+    assert store.get_online_features(["turns:count"], [1, 2]).to_dict()["count"] == [1, 0]
+    assert store.plan([LOT, turns(source=ends)]).warnings == (), "it is said of a change"
+    (line,) = store.plan([LOT, turns(NOTE, source=ends)]).warnings
+    assert "the column 'note'" in line and "until" not in line
+
+
 def test_rows_given_to_a_view_with_files_count_too(tmp_path: Path) -> None:
     source = hw.TableSource([row(1, note="a"), row(2, note="b")], event_time="at")
     store = hw.FeatureStore.in_memory([LOT, turns(source=source)], clock=lambda: T0)
