@@ -1,5 +1,6 @@
 """A slowly changing table (`valid_from`, `valid_to`): its rows in history and online, whatever becomes of the table."""
 
+import os
 from datetime import UTC, date, datetime, timedelta
 
 import pyarrow as pa
@@ -190,6 +191,32 @@ def test_an_end_that_is_set_in_place_comes_online(opened, source, file, clock):
     save(file, [row("gold", day(1)), row("x", day(1), customer=2)])
     store.materialize()
     assert online(store) == [("gold", PRESENT)]
+
+
+@pytest.mark.parametrize("times", [{"event_time": "valid_from"}, {"valid_from": "valid_from", "valid_to": "valid_to"}])
+@pytest.mark.parametrize("text", [True, False])
+def test_a_file_that_was_rewritten_with_fewer_rows_is_reported(opened, tmp_path, clock, text, times):
+    """By its rows: it may have more bytes than before."""
+    file = tmp_path / ("tiers.csv" if text else "tiers.parquet")
+    kept, gone = row("gold", day(1)), row("x", day(1), customer=2)
+
+    def write(*rows):
+        if text:
+            lines = [f"{r['customer']},{r['tier']},{r['valid_from'].isoformat()}," for r in rows]
+            file.write_text("\n".join(["customer,tier,valid_from,valid_to", *lines]))
+        else:
+            save(file, rows)
+        os.utime(file, ns=(len(rows) * 10**18, len(rows) * 10**18))
+
+    source = hw.CSVSource(str(file), **times)
+    if not text:
+        source = hw.SQLSource("SELECT * FROM t", tables={"t": hw.ParquetSource(str(file))}, **times)
+    write(kept, gone)
+    store = opened(tiers(source))
+    store.materialize()
+    write({**kept, "tier": "gold" * 100})
+    (run,) = store.materialize().runs
+    assert run.rewritten_files == (str(file),)
 
 
 def test_a_next_row_that_is_not_known_yet_keeps_the_one_before_it(opened, known, file, clock, tmp_path):

@@ -84,19 +84,12 @@ class RunFiles:
         return cls(context, view, token, listed, listed_at, recorded, known, by_time, upstream_moved=moved)
 
     @property
-    def _reads_all(self) -> bool:
-        """Whether every run reads all rows: a row's end may change by any other row of its key."""
-        return self.view.view.source.valid_to is not None
-
-    @property
     def changes(self) -> FileChanges:
         """The files beside what the last run recorded."""
         return compare_files(self.recorded, counted(self.listed or (), self._rows), self.listed_at)
 
     def request(self, request: ChangesRequest) -> ChangesRequest:
         """A run's request with the files that are read whole."""
-        if self._reads_all:
-            return request
         if self.upstream_moved:
             # what was written may have been known long before
             return replace(request, source_after=MIN_MICROS, whole_files=None)
@@ -128,7 +121,8 @@ class RunFiles:
             self.moving = moved
             return None
         self._again |= {file.path: file for file in now if file.path in moved}
-        if self._reads_all:
+        if self.view.view.source.valid_to is not None:
+            # a row may end otherwise by any other row of its key
             return request
         if self.by_time:
             return replace(request, only_files=moved)
