@@ -87,3 +87,44 @@ def test_a_fill_from_spark_is_what_history_says(tmp_path, engine, sales, online,
         assert len(asked) == (0 if url == "memory:" else 2)
         again = store.get_online_features(["sales:*"], [2, 1], now=NOON + timedelta(seconds=1)).to_dict()
         assert again == online
+
+
+def test_a_forced_run_makes_every_stored_row_what_history_says(tmp_path, engine):
+    """Of keys whose events are gone, moved to other times, or not known yet, in each pair of ways."""
+    ways = {
+        "kept": NOON - timedelta(hours=1),
+        "earlier": NOON - timedelta(days=5),
+        "beyond the window": NOON - timedelta(days=40),
+        "ahead": NOON + timedelta(hours=2),
+        "gone": None,
+    }
+    cases = [(one, other) for one in ways for other in ways]
+    before = [(shop, NOON - timedelta(hours=1 + i)) for shop in range(len(cases)) for i in range(2)]
+    after = [(shop, ways[way]) for shop, case in enumerate(cases) for way in case if ways[way] is not None]
+
+    def put(rows):
+        shops, times = zip(*rows, strict=True)
+        table = pa.table({"shop": pa.array(shops, pa.int64()), "at": pa.array(times, pa.timestamp("us", "UTC"))})
+        pq.write_table(table, tmp_path / "visits.parquet")
+
+    shop = hw.Entity("shop", join_keys={"shop": hw.Int64})
+    visits = hw.FeatureView(
+        "visits",
+        entity=shop,
+        source=hw.ParquetSource("visits.parquet", event_time="at"),
+        features=[hw.Aggregation(None, "count", window) for window in ("7d", None)],
+    )
+    put(before)
+    with hw.FeatureStore(tmp_path, offline=engine, online="lmdb:online", clock=lambda: NOON) as store:
+        store.apply([shop, visits])
+        store.materialize()
+        put(after)
+        store.materialize(force=True)
+        shops = list(range(len(cases)))
+        online = store.get_online_features(["visits:*"], shops).to_dict()
+        spine = pa.table({"shop": shops, "timestamp": [NOON] * len(shops)})
+        history = store.get_historical_features(spine, ["visits:*"])
+        history = history.to_arrow().drop_columns(["timestamp"]).to_pydict()
+        assert not [
+            (c, cases[s], history[c][s], online[c][s]) for c in history for s in shops if history[c][s] != online[c][s]
+        ]

@@ -232,7 +232,7 @@ ANSWERS: Answers = {
     asks.LastRestore: lambda driver, _: driver.context.log.restored_at(),
     asks.ListSource: Driver._listed,
     asks.NewSourceKeys: lambda driver, r: driver.history.new_keys(r.since),
-    asks.NamedKeys: lambda driver, r: driver.history.named(r.through),
+    asks.NamedKeys: lambda driver, r: driver.history.named(r.source, r.through),
     asks.PartsOf: lambda driver, r: driver.history.parts(r.keys, r.source, r.through),
     asks.RebuiltRows: lambda driver, r: driver.history.rebuilt(driver.version, r),
     asks.FillElsewhere: Driver._fill_elsewhere,

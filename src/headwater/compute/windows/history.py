@@ -150,11 +150,18 @@ class WindowHistory:
         until = self._listing.through.known_at
         return self.keys_in(self.events(0, source=scope, log=None, known_until=until, counted=False, keys_alone=True))
 
-    def named(self, through: int) -> set[bytes]:
-        """The keys that the source, or the log up to a position, names, by an event or a delete."""
-        scope = SourceScope() if self.has_source else None
-        keys = self.keys_in(self.events(through, source=scope, log=(0, through), counted=False, keys_alone=True))
-        return keys | {key for key, _ in self.deletes(0, through)}
+    def named(self, source: SourceThrough, through: int) -> set[bytes]:
+        """The keys that a listing, or the log up to a position, names, by an event or a delete.
+
+        A row of the source that was not known when it was listed names none: nothing makes a row of it.
+        """
+        keys = {key for key, _ in self.deletes(0, through)}
+        if self.has_source:
+            known = source.known_at
+            given = self.events(0, source=SourceScope(), log=None, known_until=known, counted=False, keys_alone=True)
+            keys |= self.keys_in(given)
+        given = self.events(through, source=None, log=(0, through), counted=False, keys_alone=True)
+        return keys | self.keys_in(given)
 
     # both
 

@@ -292,7 +292,10 @@ class NewSourceKeys(Request[set[bytes]]):
 
 @dataclass(frozen=True, slots=True)
 class NamedKeys(Request[set[bytes]]):
-    """The keys that the listing `source`, or the log up to a position, names: by an event or a delete."""
+    """The keys that the listing `source`, or the log up to a position, names: by an event or a delete.
+
+    Of the source that is an event which was known when it was listed.
+    """
 
     source: SourceThrough
     through: int

@@ -19,6 +19,7 @@ from headwater.compute.windows.history import WindowHistory
 from headwater.compute.windows.log_slices import LogSlices, ends_of
 from headwater.compute.windows.requests import DueBatches
 from headwater.offline.log import log as offline_log
+from headwater.online.rows.windows.record import SourceThrough
 from headwater.online.stores.lmdb.store import LMDBOnlineStore
 from headwater.testing import SCALE
 from headwater.testing.window_project import KEYS, MINUTE, RandomSteps, WindowProject
@@ -97,7 +98,7 @@ def test_a_slice_takes_what_is_in_it(tmp_path: Any) -> None:
             w.store.context.log.roll()
     history = WindowHistory(w.store.context, w.view())
     slices = LogSlices(history, 1 << 30, 10**6)
-    keys = history.named(ends[-1])
+    keys = history.named(SourceThrough(), ends[-1])
     everything = history.batches(sorted(keys), 0, ends[-1])
     for after, through in [
         (0, ends[-1]),
