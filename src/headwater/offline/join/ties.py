@@ -323,4 +323,6 @@ def _elements(value: Tree, dtype: DType) -> Tree:
     fields = [
         exp.PropertyEQ(this=exp.to_identifier(f"p{i}"), expression=key) for i, key in enumerate(sort_keys(x, dtype))
     ]
-    return exp.Transform(this=value, expression=exp.Lambda(this=exp.Struct(expressions=fields), expressions=[element]))
+    # DuckDB writes a colon, which SQLGlot adds by itself from 30.25 on; other dialects write an arrow all the same
+    each = exp.Lambda(this=exp.Struct(expressions=fields), expressions=[element], colon=True)
+    return exp.Transform(this=value, expression=each)
