@@ -30,7 +30,7 @@ from headwater.planning.watermark import Watermark
 
 ROUNDS = 100
 
-Marks = Mapping[bytes, Tombstone]
+Tombstones = Mapping[bytes, Tombstone]
 """Stored key → P and D (microseconds), as the log has them."""
 
 
@@ -128,7 +128,7 @@ def _pass(
     now = context.log.now() + (within or 0)
     stored = read_stored(context, rows, keys, now if within is None else MAX_MICROS)
     log = context.log.slice(rows.view.name, rows.view.log_keys)
-    swap = Swap(context, rows.view, stored.sequences, log_marks(context, rows, log, keys), lease, forced)
+    swap = Swap(context, rows.view, stored.sequences, log_tombstones(context, rows, log, keys), lease, forced)
     seen = KeyNumbers()
     for batch in _history(context, rows, log, now, keys, counts):
         pairs = rows.encode(batch)
@@ -220,9 +220,10 @@ class Swap:
         context: the store's parts and settings.
         view: the version.
         stored: the sequences of what was there before history was read.
-        marks: D and P of the keys that the log has a delete of.
+        tombstones: P and D of the keys that the log has a delete of.
         lease: of the run.
         forced: counts what was done.
+        number: of a stored key, by which `stored` has its sequence.
         again: stored keys that are to be looked at again: their row was written meanwhile, or was lowered, so that what
             was put in between was superseded by the row that is gone now; → a row that carries a long key.
     """
@@ -230,9 +231,10 @@ class Swap:
     context: StoreContext
     view: ResolvedView
     stored: Sequences
-    marks: Marks
+    tombstones: Tombstones
     lease: RunLease
     forced: Forced
+    number: Callable[[bytes], int] = hash
     again: dict[bytes, bytes | None] = field(default_factory=dict)
 
     def replace(self, pairs: list[tuple[bytes, bytes]], position: int) -> None:
@@ -257,7 +259,7 @@ class Swap:
                 continue
             wanted = None
             if deleted:
-                position, through = self.marks[key]
+                position, through = self.tombstones[key]
                 wanted = emptied(None if old is None else carrying(old, b""), through, position)
             changes.append((key, self._sequence(key), wanted))
             emptied_.append(empty)
@@ -277,15 +279,17 @@ class Swap:
         return done
 
     def _sequence(self, key: bytes) -> int:
-        return self.stored.of_number(hash(key))
+        return self.stored.of_number(self.number(key))
 
     def _tombstone(self, key: bytes) -> bytes:
-        return stored_mark(self.marks.get(key))
+        deleted = self.tombstones.get(key)
+        return b"" if deleted is None else stored_tombstone(deleted)
 
 
-def stored_mark(mark: Tombstone | None) -> bytes:
-    """P and D as they are stored; empty where there are none."""
-    return b"" if mark is None else tombstone(mark[1], mark[0])
+def stored_tombstone(deleted: Tombstone) -> bytes:
+    """P and D as they are stored."""
+    position, through = deleted
+    return tombstone(through, position)
 
 
 def _chunks(pairs: Iterable[tuple[bytes, bytes]]) -> Iterator[list[tuple[bytes, bytes]]]:
@@ -313,20 +317,20 @@ def key_table(rows: RowEncoder, pairs: Mapping[bytes, bytes | None]) -> pa.Table
     return pa.table(dict(zip(rows.names, columns, strict=True)))
 
 
-def log_marks(
+def log_tombstones(
     context: StoreContext, rows: RowEncoder, log: LogSlice, keys: pa.Table | None
-) -> dict[bytes, tuple[int, int]]:
-    """D and P of every key that the log has a delete of; those of purges by the rows that are stored."""
-    marks: dict[bytes, Tombstone] = {}
+) -> dict[bytes, Tombstone]:
+    """P and D of every key that the log has a delete of; those of purges by the rows that are stored."""
+    tombstones: dict[bytes, Tombstone] = {}
     deletes = context.log.deletes_after(rows.view.name, rows.view.log_keys, 0, log.position)
     if deletes is not None:
         pairs = zip(deletes.column(POSITION).to_pylist(), deletes.column(THROUGH).to_pylist(), strict=True)
-        for key, mark in zip(rows.stored_keys(deletes.select(list(rows.names))), pairs, strict=True):
+        for key, deleted in zip(rows.stored_keys(deletes.select(list(rows.names))), pairs, strict=True):
             if key is not None:
-                marks[key] = mark
+                tombstones[key] = deleted
     purges = context.log.purges_after(rows.view.name, 0, log.position)
     if purges:
         for key, purged in purged_rows(context, rows.view, purges, keys):
-            position, through = marks.get(key, (0, MIN_MICROS))
-            marks[key] = max(position, purged[0]), max(through, purged[1])
-    return marks
+            position, through = tombstones.get(key, (0, MIN_MICROS))
+            tombstones[key] = max(position, purged[0]), max(through, purged[1])
+    return tombstones

@@ -20,9 +20,9 @@ from headwater.compute.materializing.force import (
     Forced,
     Swap,
     key_table,
-    log_marks,
+    log_tombstones,
     read_stored,
-    stored_mark,
+    stored_tombstone,
     whole_history,
     without_history,
 )
@@ -112,15 +112,15 @@ class _Run:
         now = context.log.now()
         stored = read_stored(context, rows, keys, now, key_number)
         log = context.log.slice(rows.view.name, rows.view.log_keys)
-        marks = log_marks(context, rows, log, keys)
-        tombstones = {key: stored_mark(mark) for key, mark in marks.items()}
+        deleted = log_tombstones(context, rows, log, keys)
+        tombstones = {key: stored_tombstone(each) for key, each in deleted.items()}
         if keys is not None:
             wanted = {key for key in rows.stored_keys(keys) if key is not None}
-            tombstones = {key: mark for key, mark in tombstones.items() if key in wanted}
+            tombstones = {key: each for key, each in tombstones.items() if key in wanted}
         sink = _sink(self.sink, log, numbers=stored.count > 0)
         seen, again = self._each(sink, log, now, keys, counts, first=True)
         if sink.numbers:
-            swap = _Swap(context, rows.view, stored.sequences, marks, self.lease, self.forced)
+            swap = Swap(context, rows.view, stored.sequences, deleted, self.lease, self.forced, key_number)
             for gone in without_history(context, rows, keys, seen, key_number):
                 swap.remove([pair for pair in gone if pair[0] not in stored.ahead])
             again |= swap.again | stored.ahead
@@ -140,9 +140,9 @@ class _Run:
         now, keys = context.log.now(), key_table(rows, some)
         stored = read_stored(context, rows, keys, now, key_number)
         log = context.log.slice(rows.view.name, rows.view.log_keys)
-        marks = log_marks(context, rows, log, keys)
-        swap = _Swap(context, rows.view, stored.sequences, marks, self.lease, self.forced)
-        tombstones = {digested(key): stored_mark(marks[digested(key)]) for key in some if digested(key) in marks}
+        deleted = log_tombstones(context, rows, log, keys)
+        swap = Swap(context, rows.view, stored.sequences, deleted, self.lease, self.forced, key_number)
+        tombstones = {key: stored_tombstone(deleted[key]) for key in map(digested, some) if key in deleted}
         sink = _sink(self.sink, log, stored=stored.sequences, tombstones=tombstones)
         ahead = stored.ahead.keys()
         apart = {key: row for key, row in some.items() if digested(key) in ahead}
@@ -181,13 +181,6 @@ class _Run:
             context.observer(Progress(step, forced.keys, unit="keys"))
         context.observer(Progress(step, forced.keys, finished=True))
         return seen, again
-
-
-class _Swap(Swap):
-    """The same by numbers of keys that are equal in all processes."""
-
-    def _sequence(self, key: bytes) -> int:
-        return self.stored.of_number(key_number(key))
 
 
 def _sink(sink: OnlineSink, log: LogSlice, **more: object) -> ForceSink:

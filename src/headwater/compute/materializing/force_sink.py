@@ -7,14 +7,12 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 import numpy as np
-import pyarrow as pa
 
 from headwater.compute.materializing.replacing import Sequences, is_same, replacing
-from headwater.compute.materializing.sink import OnlineSink, Total, large_rows
+from headwater.compute.materializing.sink import OnlineSink, Part, Total
 from headwater.compute.writing.swap import swap_all
-from headwater.online.base import OnlineStore, PutOutcome, Row
+from headwater.online.base import PutOutcome, Row
 from headwater.online.meta import greatest_key
-from headwater.online.rows.encoder import VersionRows
 
 
 @dataclass(frozen=True)
@@ -34,29 +32,19 @@ class ForceSink(OnlineSink):
     tombstones: Mapping[bytes, bytes] = field(default_factory=dict)
     numbers: bool = True
 
-    def _put(
-        self,
-        online: OnlineStore,
-        rows: VersionRows,
-        batch: pa.RecordBatch,
-        pairs: list[Row],
-        gone: list[int],
-        until: int,
-        total: Total,
-    ) -> None:
-        keys = [key for key, _ in pairs]
-        before = online.multi_get(keys)
-        outcomes = self._put_guarded(online, pairs, gone, until)
-        total.keys += len(pairs)
-        total.too_large += large_rows(online, rows, pairs, outcomes)
+    def _put(self, part: Part, total: Total) -> None:
+        keys = part.keys()
+        before = part.online.multi_get(keys)
+        outcomes = self._put_guarded(part)
+        total.keys += len(keys)
+        total.too_large += part.too_large(outcomes)
         if self.numbers:
             total.numbers.append(np.fromiter(map(key_number, keys), np.int64, len(keys)))
-        again = self._other(pairs, before, outcomes, total) if self.stored is None else []
-        if self.stored is not None:
-            again = self._replaced(self.stored, online, pairs, before, outcomes, until, total)
-        if again:
-            whole = dict(zip(keys, (key for key in rows.whole_keys(batch) if key is not None), strict=True))
-            total.again += [whole[key] for key in again]
+        if self.stored is None:
+            again = self._other(part.pairs, before, outcomes, total)
+        else:
+            again = self._replaced(self.stored, part, before, outcomes, total)
+        total.again += part.whole(again)
 
     def _other(
         self, pairs: list[Row], before: list[bytes | None], outcomes: list[PutOutcome], total: Total
@@ -70,22 +58,20 @@ class ForceSink(OnlineSink):
     def _replaced(
         self,
         stored: Sequences,
-        online: OnlineStore,
-        pairs: list[Row],
+        part: Part,
         before: list[bytes | None],
         outcomes: list[PutOutcome],
-        until: int,
         total: Total,
     ) -> list[bytes]:
         """Replace what the guard left; the keys to be looked at again: another put was first, or a row is less."""
         made = replacing(
-            pairs,
+            part.pairs,
             before,
             outcomes,
             lambda key: stored.of_number(key_number(key)),
             lambda key: self.tombstones.get(key, b""),
         )
-        done = swap_all(online, made.changes, until, (greatest_key(self.project), 0))
+        done = swap_all(part.online, made.changes, part.until, (greatest_key(self.project), 0))
         total.applied += made.put + sum(done)
         changed = zip(made.changes, done, made.lowered, strict=True)
         return [key for (key, _, _), swapped, lower in changed if lower or not swapped]

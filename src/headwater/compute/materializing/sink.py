@@ -40,6 +40,43 @@ class Stopped(Unavailable):
 
 
 @dataclass(frozen=True)
+class Part:
+    """Rows that are put at once.
+
+    Attributes:
+        online: the store.
+        rows: how the version's rows are packed.
+        batch: the rows ...
+        pairs: ... as they are packed, those with a key.
+        gone: the positions of those that are too large.
+        until: microseconds by the store's clock; see `OnlineStore.put`.
+    """
+
+    online: OnlineStore
+    rows: VersionRows
+    batch: pa.RecordBatch
+    pairs: list[Row]
+    gone: list[int]
+    until: int
+
+    def keys(self) -> list[bytes]:
+        """The stored keys, in order."""
+        return [key for key, _ in self.pairs]
+
+    def whole(self, keys: list[bytes]) -> list[bytes]:
+        """Of some of the stored keys the whole ones: a long key is stored as its digest."""
+        if not keys:
+            return []
+        there = (key for key in self.rows.whole_keys(self.batch) if key is not None)
+        whole = dict(zip(self.keys(), there, strict=True))
+        return [whole[key] for key in keys]
+
+    def too_large(self, outcomes: list[PutOutcome]) -> list[tuple[bytes, str]]:
+        """Stored key of each row that was too large, and what is said of it."""
+        return [(self.pairs[i][0], text) for i, text in named(self.online, self.rows, self.pairs, outcomes)]
+
+
+@dataclass(frozen=True)
 class OnlineSink:
     """Puts the rows of one run online; values alone, so that it can be sent to any process (`Sink`).
 
@@ -91,36 +128,16 @@ class OnlineSink:
                 left, why = self._left(online)
                 if why:
                     return total.counts(why)
-                self._put(online, rows, batch, pairs, gone, now + min(left, PUT_TIME), total)
+                self._put(Part(online, rows, batch, pairs, gone, now + min(left, PUT_TIME)), total)
         return total.counts()
 
-    def _put(
-        self,
-        online: OnlineStore,
-        rows: VersionRows,
-        batch: pa.RecordBatch,
-        pairs: list[Row],
-        gone: list[int],
-        until: int,
-        total: Total,
-    ) -> None:
-        """Put some rows, and count them.
+    def _put(self, part: Part, total: Total) -> None:
+        """Put some rows; what became of them is added to the total."""
+        total.add(part, self._put_guarded(part))
 
-        Args:
-            online: the store.
-            rows: how the version's rows are packed.
-            batch: the rows ...
-            pairs: ... as they are packed, those with a key.
-            gone: the positions of those that are too large.
-            until: microseconds by the store's clock; see `OnlineStore.put`.
-            total: what became of them is added to it.
-        """
-        outcomes = self._put_guarded(online, pairs, gone, until)
-        total.add(rows, batch, outcomes, large_rows(online, rows, pairs, outcomes))
-
-    def _put_guarded(self, online: OnlineStore, pairs: list[Row], gone: list[int], until: int) -> list[PutOutcome]:
+    def _put_guarded(self, part: Part) -> list[PutOutcome]:
         high_water = (greatest_key(self.project), self.position)
-        return put_without(gone, online, pairs, until, self.expires, high_water)
+        return put_without(part.gone, part.online, part.pairs, part.until, self.expires, high_water)
 
     def _left(self, online: OnlineStore) -> tuple[int, str]:
         """For how long the run may put, microseconds; and why it may not."""
@@ -129,13 +146,6 @@ class OnlineSink:
         except LeaseEnded as why:
             return 0, str(why)
         return left, ""
-
-
-def large_rows(
-    online: OnlineStore, rows: VersionRows, pairs: list[Row], outcomes: list[PutOutcome]
-) -> list[tuple[bytes, str]]:
-    """Stored key of each row that was too large, and what is said of it."""
-    return [(pairs[i][0], text) for i, text in named(online, rows, pairs, outcomes)]
 
 
 class Total:
@@ -148,18 +158,12 @@ class Total:
         self.numbers: list[NDArray[np.int64]] = []
         self.again: list[bytes] = []
 
-    def add(
-        self,
-        rows: VersionRows,
-        batch: pa.RecordBatch,
-        outcomes: list[PutOutcome],
-        too_large: list[tuple[bytes, str]],
-    ) -> None:
+    def add(self, part: Part, outcomes: list[PutOutcome]) -> None:
         self.keys += len(outcomes)
         self.applied += outcomes.count(PutOutcome.APPLIED)
         self.superseded += outcomes.count(PutOutcome.SUPERSEDED)
-        self.too_large += too_large
-        tied = tied_rows(rows, batch, outcomes)
+        self.too_large += part.too_large(outcomes)
+        tied = tied_rows(part.rows, part.batch, outcomes)
         if tied is not None:
             self.ties.append(tied)
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 
 from headwater.compute.materializing.force_sink import key_number
 from headwater.compute.materializing.replacing import Sequences
-from headwater.compute.materializing.sink import OnlineSink, Total
+from headwater.compute.materializing.sink import OnlineSink, Part, Total
 from headwater.compute.materializing.source_ties import same_values
 from headwater.compute.writing.swap import swap_all
-from headwater.online.base import Change, OnlineStore, Row
+from headwater.online.base import Change
 from headwater.online.meta import greatest_key
 from headwater.online.rows.codec import replaced, sequence_of
-from headwater.online.rows.encoder import VersionRows
 
 
 @dataclass(frozen=True)
@@ -32,23 +30,14 @@ class TieSink(OnlineSink):
 
     stored: Sequences
 
-    def _put(
-        self,
-        online: OnlineStore,
-        rows: VersionRows,
-        batch: pa.RecordBatch,
-        pairs: list[Row],
-        gone: list[int],
-        until: int,
-        total: Total,
-    ) -> None:
-        keys = [key for key, _ in pairs]
-        large = set(gone)
+    def _put(self, part: Part, total: Total) -> None:
+        online = part.online
+        large = set(part.gone)
         changes: list[Change] = []
         differ: list[bool] = []
         moved: list[bytes] = []
         again: list[bytes] = []
-        for i, ((key, new), row) in enumerate(zip(pairs, online.multi_get(keys), strict=True)):
+        for i, ((key, new), row) in enumerate(zip(part.pairs, online.multi_get(part.keys()), strict=True)):
             sequence = self.stored.of_number(key_number(key))
             same = same_values(row, new)
             if sequence_of(row) != sequence:
@@ -60,11 +49,9 @@ class TieSink(OnlineSink):
                 if online.capabilities.takes(key, wanted):
                     changes.append((key, sequence, wanted))
                     differ.append(not same)
-        done = swap_all(online, changes, until, (greatest_key(self.project), 0))
+        done = swap_all(online, changes, part.until, (greatest_key(self.project), 0))
         total.applied += sum(swapped and other for swapped, other in zip(done, differ, strict=True))
         again += [key for (key, _, _), swapped in zip(changes, done, strict=True) if not swapped]
         moved += [key for key, _, _ in changes]
         total.numbers.append(np.fromiter(map(key_number, moved), np.int64, len(moved)))
-        if again:
-            whole = dict(zip(keys, (key for key in rows.whole_keys(batch) if key is not None), strict=True))
-            total.again += [whole[key] for key in again]
+        total.again += part.whole(again)
