@@ -3,7 +3,6 @@ when their run has ended."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +16,7 @@ from headwater.compute.claims import Claims
 from headwater.offline.base import ChangeCounts, ChangesRequest
 from headwater.offline.engines.duckdb.engine import DuckDBEngine
 from headwater.offline.sink import Executors, PutCounts, Sink
-from headwater.testing import SCALE
-from tests.interleaved.test_plain_rows import KEYS, US, Mirrored, World, _Stepping, fast_folder
+from tests.interleaved.test_plain_rows import KEYS, US, Mirrored, World, _Stepping, fast_folder, try_seeds
 from tests.interleaved.turns import Turns
 
 __all__ = ["fast_folder"]
@@ -146,20 +144,4 @@ class ForceWorld(World):
 
 @pytest.mark.parametrize("first", range(2))
 def test_online_rows_are_what_history_says_while_processes_put_them(fast_folder: Path, first: int) -> None:
-    for seed in range(first, 2 * SCALE, 2):
-        folder = fast_folder / f"case{seed}"
-        folder.mkdir()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            world = ForceWorld(folder, seed)
-            try:
-                for _ in range(40):
-                    world.act()
-                world.settle()
-            except BaseException as bad:
-                bad.add_note(f"seed {seed}")
-                raise
-            finally:
-                world.stop_all()
-                for store in world.stores:
-                    store.close()
+    try_seeds(ForceWorld, fast_folder, first, steps=40)

@@ -3,19 +3,16 @@ failovers and restores; afterwards each row is what brute force says of log and 
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import headwater as hw
-from headwater.testing import SCALE
 from headwater.testing.window_project import SCHEMA, WindowProject, window_view
-from tests.interleaved.test_plain_rows import KEYS, World
+from tests.interleaved.test_plain_rows import KEYS, World, fast_folder, try_seeds
+
+__all__ = ["fast_folder"]
 
 
 class WindowWorld(World):
@@ -51,31 +48,6 @@ class WindowWorld(World):
         assert w.check() == len(KEYS)
 
 
-@pytest.fixture
-def fast_folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder in memory where there is one: a case makes thousands of small transactions."""
-    shared = Path("/dev/shm")
-    folder = Path(tempfile.mkdtemp(prefix="headwater-test-", dir=shared)) if shared.is_dir() else tmp_path
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 @pytest.mark.parametrize("first", range(2))
 def test_window_rows_are_what_history_says_after_any_order_of_steps(fast_folder: Path, first: int) -> None:
-    for seed in range(first, 2 * SCALE, 2):
-        folder = fast_folder / f"case{seed}"
-        folder.mkdir()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            world = WindowWorld(folder, seed)
-            try:
-                for _ in range(60):
-                    world.act()
-                world.settle()
-            except BaseException as bad:
-                bad.add_note(f"seed {seed}")
-                raise
-            finally:
-                world.stop_all()
-                for store in world.stores:
-                    store.close()
+    try_seeds(WindowWorld, fast_folder, first, steps=60)
